@@ -1,0 +1,56 @@
+// Package hub knows which local subscriber listens to which channel and fans publications out to them.
+//
+// It does not know sockets, frames' contents, NATS, clients or permissions: connections come in as [Subscriber], bytes go out
+// through an [Encoder], other nodes are behind [Broker].
+//
+// # Shards own connections
+//
+// A subscriber belongs to the shard its connection layer names ([Subscriber.Shard]), whatever it subscribes to, so one hot
+// channel is fanned out by all cores. Each shard is one goroutine. The interest table, hub-wide and striped by channel hash,
+// holds for every channel one branch per shard that has subscribers of it; it tells the broker when a channel's first
+// subscriber comes and, after a linger, when the last has gone. A publication is posted to the branches' shards only, and
+// carries the branch with it, so a shard looks nothing up.
+//
+//	Subscribe    -> interest table (stripe lock) -> control queue of the shard          never blocks
+//	Deliver      -> interest table (stripe lock) -> bounded delivery queue of each shard  blocks while one is full
+//	shard turn   -> apply all control, group publications by channel, join their frames into one buffer per
+//	                encoding, Send it to each subscriber, Flush each subscriber that became dirty once
+//
+// # A turn is bounded
+//
+// A fan-out over a million subscribers with a write(2) each takes seconds. A shard therefore stops after
+// [Config.TurnSubscribers] sends, flushes, applies the control that came meanwhile, takes what was delivered meanwhile and
+// gives the next channel its slice: unfinished channels go round robin. At 10 us per write and the default of 1,024 a turn is
+// about 10 ms, the longest that a control operation waits, and with n busy channels another channel waits at most about n
+// turns. Within a channel a batch is finished before the next one begins, which keeps the channel's order; meanwhile its
+// publications gather and leave joined. The slice also keeps the dirty list, and the connections touched between Send and
+// Flush, within the CPU's caches. Delivered publications count against the mailbox until their batch is finished, so slices
+// do not defeat the back-pressure; one channel may hold only [Config.ChannelLen] of them, so a flooded channel stops its own
+// reader before it stops the others'.
+//
+// # What is promised
+//
+//   - Every subscription gets the publications of its channel in the order of Deliver, provided that one goroutine at a time
+//     delivers a channel (one broker reader per channel). Between channels there is no order.
+//   - Each publication at most once per subscription, and no gaps: from the first publication a subscription gets, it gets
+//     every one until it unsubscribes.
+//   - A publication whose Deliver began after Subscribe returned is sent to that subscription, unless Unsubscribe comes
+//     first. Publications delivered earlier whose fan-out had not begun may be sent to it too.
+//   - Unsubscribe removes exactly once, however often and from wherever it is called. It is applied before the shard's next
+//     turn; after that nothing is sent. Between the call and that moment Send may still be called, even on a connection that is
+//     closed already: a Subscriber has to bear it.
+//   - Nothing is dropped: a full mailbox makes Deliver wait. The exception is Close, which counts what it abandons.
+//   - A slow or closed Subscriber costs one Send that returns false; it never delays the shard.
+//
+// # Goroutines and locks
+//
+// One goroutine per shard (owns the lists of subscribers, the jobs and the dirty list), one sweeper for all lingering channels.
+// Three kinds of lock, of which only the first may be held when another is taken: a stripe of the interest table, then the
+// broker's own inside its Subscribe and Unsubscribe; a shard's mailbox, a leaf. No lock is held while a Subscriber or an
+// Encoder is called.
+//
+// # Memory
+//
+// Per subscription: the [Subscription], 32 bytes, embedded by its owner, and 8 to 10 bytes in a list. Per channel with one
+// subscriber: see BenchmarkChannels. Lists, queues and maps give memory back after a mass leave.
+package hub

@@ -1,0 +1,155 @@
+package hub
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// Errors of Broker.Publish that callers of Hub.Publish tell apart with errors.Is; the adapter of a broker translates its own.
+var (
+	ErrBusy         = errors.New("hub: broker's publish queue is full")
+	ErrDisconnected = errors.New("hub: broker has no link")
+	ErrClosed       = errors.New("hub: broker is closed")
+)
+
+// Broker is what the hub needs of the road between nodes.
+type Broker interface {
+	// Publish sends data to every node interested in channel, this one included. It never blocks and copies data. Errors
+	// are, or wrap, ErrBusy, ErrDisconnected and ErrClosed.
+	Publish(channel string, data []byte, binary bool) error
+	// Subscribe turns interest in channel on, Unsubscribe off. Level-triggered and idempotent; called in the right order
+	// for each channel and under a lock of the hub: they must not block and must not call the hub.
+	Subscribe(channel string)
+	Unsubscribe(channel string)
+}
+
+// Hub is the node's subscriptions and their fan-out. Make it with New.
+type Hub struct {
+	cfg      Config
+	broker   Broker
+	interest interest
+	shards   []*shard
+
+	publications atomic.Uint64
+	unheard      atomic.Uint64
+
+	closeOnce sync.Once
+	done      chan struct{}
+	wg        sync.WaitGroup
+}
+
+// New makes a Hub that publishes and declares interest through b. Nothing is fanned out before Start.
+func New(cfg Config, b Broker) *Hub {
+	h := &Hub{cfg: cfg.withDefaults(), broker: b, done: make(chan struct{})}
+	h.interest.init(&h.cfg, b)
+	h.shards = make([]*shard, h.cfg.Shards)
+	for i := range h.shards {
+		h.shards[i] = newShard(&h.cfg)
+	}
+	return h
+}
+
+// Start begins the fan-out: one goroutine per shard and one for lingering channels. Once only.
+func (h *Hub) Start() {
+	for _, sh := range h.shards {
+		h.wg.Go(sh.run)
+	}
+	h.wg.Go(func() { h.interest.sweepLoop(h.done) })
+}
+
+// Close stops the fan-out after each shard's present turn and waits for that. Publications still queued are abandoned and
+// counted in Stats.LostClosed, as are later ones; Deliver does not wait any more. Idempotent. Not for Subscribers to call.
+func (h *Hub) Close() {
+	h.closeOnce.Do(func() {
+		close(h.done)
+		for _, sh := range h.shards {
+			sh.mail.close()
+		}
+	})
+	h.wg.Wait()
+}
+
+// Subscribe makes s a member of channel. Any goroutine, but not concurrently for one s; never blocks. It panics if s is
+// subscribed already, has no Sub, or an Encoding without an Encoder. The hub keeps its own copy of channel. Allocates only for
+// the first subscriber of a channel on a shard.
+func (h *Hub) Subscribe(s *Subscription, channel string) {
+	switch {
+	case s.Sub == nil:
+		panic("hub: Subscribe without Sub")
+	case s.Encoding >= numEncodings || h.cfg.Encoders[s.Encoding] == nil:
+		panic("hub: Subscribe with an Encoding that has no Encoder")
+	case s.branch.Load() != nil:
+		panic("hub: Subscribe of a Subscription in use")
+	}
+	shard := uint(s.Sub.Shard()) % uint(len(h.shards))
+	b := h.interest.acquire(channel, uint16(shard))
+	h.shards[shard].mail.post(op{sub: s, branch: b, join: true})
+	// Last, so that an Unsubscribe that sees it queues behind the join.
+	s.branch.Store(b)
+}
+
+// Unsubscribe ends the membership of s; without one it does nothing. Any goroutine, never blocks, exactly-once. A call that
+// races with Subscribe of the same s counts as before it.
+func (h *Hub) Unsubscribe(s *Subscription) {
+	b := s.branch.Swap(nil)
+	if b == nil {
+		return
+	}
+	h.interest.release(b)
+	h.shards[b.shard].mail.post(op{sub: s, branch: b})
+}
+
+// Publish hands data to the broker, which copies it, and returns the broker's error. Local subscribers get it when it comes
+// back: one path, one order. Any goroutine, never blocks.
+func (h *Hub) Publish(channel string, data []byte, binary bool) error {
+	return h.broker.Publish(channel, data, binary)
+}
+
+// Deliver hands p to the shards that have subscribers of its channel and waits while the mailbox of one of them is full: that
+// is the back-pressure on the broker's reader. p.Data is kept, shared and must not change any more. For order, one goroutine at
+// a time per channel. Never from within a Subscriber.
+func (h *Hub) Deliver(p Publication) {
+	h.publications.Add(1)
+	var room [16]*branch
+	branches := h.interest.lookup(p.Channel, room[:0])
+	if len(branches) == 0 {
+		h.unheard.Add(1)
+		return
+	}
+	for _, b := range branches {
+		h.shards[b.shard].mail.deliver(b, p)
+	}
+}
+
+// Stats is a snapshot of counters since New and of present levels. Every figure is right by itself; between them there may be
+// traffic.
+type Stats struct {
+	Publications uint64 // Deliver calls
+	Unheard      uint64 // of these, for channels without a local subscriber: late ones, and those of lingering channels
+	LostClosed   uint64 // abandoned by Close, counted per shard
+	Batches      uint64 // groups of publications fanned out, per channel and shard
+	Frames       uint64 // buffers built, one per batch and encoding in use
+	Deliveries   uint64 // publications times subscribers they were sent to
+	Bytes        uint64 // bytes handed to subscribers
+	Turns        uint64 // fan-out turns
+	Subscribers  int    // subscriptions in the shards' lists
+	Channels     int    // channels in the interest table, lingering ones included
+	Lingering    int    // of these, without a subscriber
+	MailboxDepth int    // publications queued or being fanned out, over all shards
+	ControlDepth int    // joins and leaves not yet applied
+}
+
+// Stats may be called by any goroutine; it takes each mailbox's lock for a moment.
+func (h *Hub) Stats() Stats {
+	s := Stats{
+		Publications: h.publications.Load(),
+		Unheard:      h.unheard.Load(),
+		Channels:     int(h.interest.channels.Load()),
+		Lingering:    int(h.interest.lingering.Load()),
+	}
+	for _, sh := range h.shards {
+		sh.addTo(&s)
+	}
+	return s
+}

@@ -1,0 +1,57 @@
+package hub
+
+import "sync/atomic"
+
+// Encoding says in which form a subscriber takes publications; one buffer is built per batch and encoding and shared by all
+// receivers.
+type Encoding uint8
+
+// EncodingRaw is the plain WebSocket text or binary message. JSON, Protobuf and SSE follow.
+const EncodingRaw Encoding = 0
+
+const numEncodings = 4
+
+// Publication is one message of a channel. Data is shared and immutable from Deliver on.
+type Publication struct {
+	Channel string
+	Data    []byte
+	Binary  bool
+}
+
+// Encoder appends the wire frame or frames of pub to dst and returns the result, like append. It may append nothing: then
+// nothing is sent. Called by shard goroutines, concurrently; must neither keep nor change pub.
+type Encoder func(dst []byte, pub *Publication) []byte
+
+// Subscriber is one connection as the hub sees it. The hub calls Send and Flush on the owning shard's goroutine only; the
+// connection's own goroutine may do so too. No method may block or call [Hub.Deliver] or [Hub.Close]; calling Subscribe,
+// Unsubscribe and Publish is fine. All must bear being called after the connection was closed.
+type Subscriber interface {
+	// Send queues frame, which is shared and immutable. True: it became dirty and the caller must Flush it later.
+	// False: it is dirty already, blocked or gone.
+	Send(frame []byte) bool
+	// Flush writes all that is pending in one write.
+	Flush()
+	// Shard is a stable number chosen by the connection layer, usually its poller; the hub takes it modulo its shards.
+	Shard() int
+}
+
+// Subscription is one (subscriber, channel) membership, embedded by its owner, so that subscribing allocates nothing. The
+// zero value with Sub and Encoding set is ready. It must not be copied or put back into a pool: the owning shard may still
+// use it for one turn after Unsubscribe. It may be subscribed again at once if Sub and Encoding stay the same.
+type Subscription struct {
+	Sub Subscriber // set before Subscribe, constant thereafter
+
+	branch atomic.Pointer[branch] // non-nil from Subscribe to Unsubscribe; the swap to nil makes leaving exactly-once
+	index  uint32                 // place in branch.subs; the shard's
+
+	Encoding Encoding // set before Subscribe, constant thereafter
+}
+
+// Channel is the name of the channel subscribed to, "" if none. The string is the hub's own copy, one for all subscribers of
+// the channel: an owner that must remember the name should keep this one. Any goroutine, never blocks.
+func (s *Subscription) Channel() string {
+	if b := s.branch.Load(); b != nil {
+		return b.topic.name
+	}
+	return ""
+}
