@@ -141,7 +141,7 @@ func (r *Request) requestLine(p []byte) (int, error) {
 	}
 	r.Method = p[:space]
 	rest := p[space+1 : end-1]
-	last := bytes.IndexByte(rest, ' ')
+	last := bytes.LastIndexByte(rest, ' ')
 	if last < 0 {
 		return 0, ErrBadTarget
 	}
