@@ -1,0 +1,47 @@
+// Package broker carries publications between nodes over NATS, and within one process without it.
+//
+// Duty: a publication accepted by Publish on one node reaches the Handler of every node that has interest in its
+// channel, in the publisher's order; interest is a level ("this node wants this channel") that survives
+// reconnects; every publication that does not make it is counted with a [LossReason].
+//
+// It does not know clients, sessions, frames or Centrifuge; it keeps no history (live only: at most once) and
+// imports nothing below server/.
+//
+// # Subjects
+//
+// A channel's subject is "<prefix>.live.<escaped channel>" (subject.go). Text travels as the bare message data, so
+// `nats pub throng.live.livechat hello` is a publication on the channel "livechat"; binary data carries the NATS
+// header "Throng-Binary: 1".
+//
+// # Goroutines, of one connected NATS broker
+//
+//	goroutine     | how many         | owns                                              | may block?
+//	--------------|------------------|---------------------------------------------------|------------------------------
+//	publisher     | 1                | every write to NATS, the set of NATS subscriptions | in nats.go, on a full socket
+//	confirmer     | 1                | the PING that confirms what was written            | for one round trip
+//	reader        | Limits.Readers   | one delivery channel each                          | in Handler (back-pressure)
+//	nats.go's own | 4                | socket reads, buffered writes, callbacks, reconnect| -
+//
+// Callers (epoll pollers) touch only the queue's leaf mutex and atomics: nothing on their side blocks. There is no
+// goroutine and no timer per channel.
+//
+// # Where a publication can be lost, each with a counter
+//
+// Refused, the caller knows: bad_subject, oversize, publish_queue_full, disconnected (no link), closed.
+// Lost after acceptance: disconnected (the link went between acceptance and writing), rejected (nats.go or the
+// server refused it), unconfirmed (written, but the link died before NATS confirmed reading it, so it may or may
+// not have been delivered), reader_full (this node's Handler was too slow), closed (undelivered at Close).
+// What others published while this node had no link is known to nobody here and is not counted.
+//
+// # Ownership of bytes
+//
+// Publish copies data once. A Message handed to Handler belongs to the receiver: nothing else holds its bytes.
+//
+// # Lock order
+//
+// All mutexes of the package are leaves: none is held while another is taken or while nats.go is called, except
+// dropLog.mu, under which nats.go's per-subscription mutex is taken to read a counter.
+//
+// Source: nats.go v1.55.0 and nats-server v2.15.2, the versions whose code the comments here refer to; the NATS
+// client protocol, https://docs.nats.io/reference/reference-protocols/nats-protocol.
+package broker

@@ -1,0 +1,241 @@
+package broker
+
+import (
+	"errors"
+	"hash/maphash"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+)
+
+// publisher is the one goroutine that writes to NATS and may therefore be held up by it: nats.go's Publish blocks on
+// the socket once its 32 KiB buffer is full. It takes everything queued at once, applies interest first and then
+// publishes; one connection carries both in that order, which is why a node hears itself.
+//
+// It does not flush: nats.go's own flusher goroutine is kicked by the first write into an empty buffer and takes
+// whatever has gathered by the time it holds the connection, so a batch costs few writes and an idle link no delay.
+type publisher struct {
+	n        *NATS
+	conn     *nats.Conn
+	interest map[string]*nats.Subscription // in force at NATS; keys share the subject's memory where nothing is escaped
+	subjects subjectCache
+	binary   nats.Msg // reused: nats.go copies what it publishes
+	done     chan struct{}
+}
+
+const (
+	binaryHeader = "Throng-Binary"
+	binaryValue  = "1"
+	// binaryOverhead is what the header adds to the payload that NATS limits.
+	binaryOverhead = len("NATS/1.0\r\n" + binaryHeader + ": " + binaryValue + "\r\n\r\n")
+	// releaseEvery is how many publications leave the queue's budget at once: often enough that callers refused
+	// for a full queue are soon let in, seldom enough to cost nothing.
+	releaseEvery = 128
+)
+
+func newPublisher(n *NATS) *publisher {
+	return &publisher{
+		n: n, conn: n.conn,
+		interest: make(map[string]*nats.Subscription),
+		subjects: newSubjectCache(n.codec),
+		binary:   nats.Msg{Header: nats.Header{binaryHeader: []string{binaryValue}}},
+		done:     make(chan struct{}),
+	}
+}
+
+// run is the publisher's goroutine.
+func (p *publisher) run() {
+	defer close(p.done)
+	for range p.n.queue.wake {
+		if p.turn() {
+			return
+		}
+	}
+}
+
+// turn does all there is to do; true when the queue is closed and empty.
+func (p *publisher) turn() (last bool) {
+	up := p.n.link.up.Load()
+	b := p.n.queue.take(!up)
+	if up {
+		p.n.confirm.begin()
+		if p.n.recheck.Swap(false) {
+			p.recheck()
+		}
+		p.reconcile(b.changes)
+		p.publish(b.items)
+	} else {
+		p.discard(b.items, LostDisconnected, ErrDisconnected)
+	}
+	p.n.queue.recycle(b.items)
+	return b.closed
+}
+
+// reconcile brings NATS in line with the latest wishes.
+func (p *publisher) reconcile(changes map[string]bool) {
+	if len(changes) == 0 {
+		return
+	}
+	for channel, wanted := range changes {
+		sub, have := p.interest[channel]
+		switch {
+		case wanted && !have:
+			p.subscribe(channel)
+		case !wanted && have:
+			p.n.drops.forget(sub)
+			_ = sub.Unsubscribe() // fails only when ended already
+			delete(p.interest, channel)
+		}
+	}
+	p.n.count.interest.Store(int64(len(p.interest)))
+	trySignal(p.n.confirm.kick)
+}
+
+func (p *publisher) subscribe(channel string) {
+	subject := p.n.codec.subject(channel)
+	sub, err := p.conn.ChanSubscribe(subject, p.n.readers.of(channel))
+	if err != nil {
+		// nats.go refuses only illegal subjects and closed connections: neither gets better by trying again.
+		p.n.count.asyncErrors.Add(1)
+		p.n.events.event(slog.LevelError, "NATS subscription refused", "channel", channel, "err", err)
+		return
+	}
+	if key := subject[len(p.n.codec.live):]; key == channel {
+		channel = key
+	}
+	p.interest[channel] = sub
+}
+
+// recheck runs after each connect. nats.go has re-sent what it believes to be subscribed; this makes sure that it
+// believes what we do.
+func (p *publisher) recheck() {
+	if p.conn.NumSubscriptions() == len(p.interest) {
+		return
+	}
+	for channel, sub := range p.interest {
+		if !sub.IsValid() {
+			delete(p.interest, channel)
+			p.subscribe(channel)
+		}
+	}
+	p.n.count.interest.Store(int64(len(p.interest)))
+}
+
+func (p *publisher) publish(items []item) {
+	var written, writtenBytes uint64
+	var releasable, releasableBytes int64
+	for i := range items {
+		it := &items[i]
+		if it.fence != nil {
+			p.n.confirm.wrote(written)
+			p.account(&written, &writtenBytes)
+			p.n.confirm.await(it.fence)
+			continue
+		}
+		if p.n.aborted() {
+			p.n.queue.release(releasable, releasableBytes)
+			releasable, releasableBytes = 0, 0
+			p.discard(items[i:], LostClosed, ErrClosed)
+			break
+		}
+		if p.send(it) {
+			written++
+			writtenBytes += uint64(len(it.data))
+		}
+		releasable++
+		releasableBytes += int64(len(it.data))
+		if releasable == releaseEvery {
+			p.n.queue.release(releasable, releasableBytes)
+			releasable, releasableBytes = 0, 0
+		}
+	}
+	p.n.queue.release(releasable, releasableBytes)
+	if written > 0 {
+		p.n.confirm.wrote(written)
+		p.account(&written, &writtenBytes)
+	}
+}
+
+func (p *publisher) account(written, bytes *uint64) {
+	p.n.count.published.Add(*written)
+	p.n.count.publishedBytes.Add(*bytes)
+	*written, *bytes = 0, 0
+}
+
+// send writes one publication; false when it was lost, which is then counted.
+func (p *publisher) send(it *item) bool {
+	subject := p.subjects.of(it.channel)
+	var err error
+	if it.binary {
+		p.binary.Subject, p.binary.Data = subject, it.data
+		err = p.conn.PublishMsg(&p.binary)
+		p.binary.Data = nil
+	} else {
+		err = p.conn.Publish(subject, it.data)
+	}
+	if err == nil {
+		return true
+	}
+	p.lost(err)
+	return false
+}
+
+func (p *publisher) lost(err error) {
+	switch {
+	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):
+		p.n.count.lose(LostDisconnected, 1)
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
+		p.n.count.lose(LostClosed, 1)
+	case errors.Is(err, nats.ErrMaxPayload):
+		// The limit shrank between acceptance and writing: another server.
+		p.n.count.lose(LostOversize, 1)
+	case errors.Is(err, nats.ErrHeadersNotSupported), errors.Is(err, nats.ErrBadSubject):
+		p.n.count.lose(LostRejected, 1)
+		p.n.events.event(slog.LevelError, "publication rejected by nats.go", "err", err)
+	default:
+		// A write failed: nats.go has thrown its buffer away, with publications written before. Only a new
+		// connection is in a known state; the confirmer counts the buffer's content when it sees the new one.
+		p.n.count.lose(LostUnconfirmed, 1)
+		p.n.events.event(slog.LevelWarn, "write to NATS failed, reconnecting", "err", err)
+		_ = p.conn.ForceReconnect() // fails only when the connection is closed already
+	}
+}
+
+// discard counts publications that cannot be written and answers fences.
+func (p *publisher) discard(items []item, reason LossReason, err error) {
+	var messages, bytes int64
+	for i := range items {
+		if f := items[i].fence; f != nil {
+			f.answer <- err
+			continue
+		}
+		messages++
+		bytes += int64(len(items[i].data))
+	}
+	p.n.count.lose(reason, uint64(messages))
+	p.n.queue.release(messages, bytes)
+}
+
+// subjectCache saves building the subject of channels published on again and again. Direct-mapped and small: it is
+// bounded by size times the longest name, about 0.5 MiB at worst and 30 KiB usually.
+type subjectCache struct {
+	codec codec
+	seed  maphash.Seed
+	slots []subjectSlot
+}
+
+type subjectSlot struct{ channel, subject string }
+
+const subjectCacheSize = 512 // a power of two
+
+func newSubjectCache(c codec) subjectCache {
+	return subjectCache{codec: c, seed: maphash.MakeSeed(), slots: make([]subjectSlot, subjectCacheSize)}
+}
+
+func (c *subjectCache) of(channel string) string {
+	slot := &c.slots[maphash.String(c.seed, channel)%subjectCacheSize]
+	if slot.channel != channel {
+		*slot = subjectSlot{channel: channel, subject: c.codec.subject(channel)}
+	}
+	return slot.subject
+}
