@@ -93,8 +93,10 @@ func (b *branch) leave(s *Subscription) {
 
 // fill moves the subscription at from to the hole and returns from, the new hole.
 func (b *branch) fill(hole, from int) int {
-	b.subs[hole] = b.subs[from]
-	b.subs[hole].index = uint32(hole)
+	if hole != from { // else the place still shows the one that moved away before
+		b.subs[hole] = b.subs[from]
+		b.subs[hole].index = uint32(hole)
+	}
 	return from
 }
 
