@@ -9,6 +9,7 @@ import (
 // Errors of Broker.Publish that callers of Hub.Publish tell apart with errors.Is; the adapter of a broker translates its own.
 var (
 	ErrBusy         = errors.New("hub: broker's publish queue is full")
+	ErrTooBig       = errors.New("hub: message is larger than the broker takes")
 	ErrDisconnected = errors.New("hub: broker has no link")
 	ErrClosed       = errors.New("hub: broker is closed")
 )
@@ -16,7 +17,7 @@ var (
 // Broker is what the hub needs of the road between nodes.
 type Broker interface {
 	// Publish sends data to every node interested in channel, this one included. It never blocks and copies data. Errors
-	// are, or wrap, ErrBusy, ErrDisconnected and ErrClosed.
+	// are, or wrap, ErrBusy, ErrTooBig, ErrDisconnected and ErrClosed.
 	Publish(channel string, data []byte, binary bool) error
 	// Subscribe turns interest in channel on, Unsubscribe off. Level-triggered and idempotent; called in the right order
 	// for each channel and under a lock of the hub: they must not block and must not call the hub.

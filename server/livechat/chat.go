@@ -18,7 +18,8 @@ type Conn interface {
 type Hub interface {
 	Subscribe(s *hub.Subscription, channel string)
 	Unsubscribe(s *hub.Subscription)
-	// Publish never blocks and copies data. Errors are, or wrap, hub.ErrBusy, hub.ErrDisconnected, hub.ErrClosed.
+	// Publish never blocks and copies data. Errors are, or wrap, hub.ErrBusy, hub.ErrTooBig, hub.ErrDisconnected,
+	// hub.ErrClosed.
 	Publish(channel string, data []byte, binary bool) error
 }
 

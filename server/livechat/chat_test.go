@@ -242,7 +242,7 @@ func TestLostMessagesAreCountedByReason(t *testing.T) {
 		a, _ := c.nodes[0].join(t, "")
 		strict, _ := c.nodes[1].join(t, "")
 		for _, err := range []error{
-			fmt.Errorf("adapter: %w", hub.ErrBusy), hub.ErrBusy, hub.ErrDisconnected, hub.ErrClosed, errors.New("odd"),
+			fmt.Errorf("adapter: %w", hub.ErrBusy), hub.ErrBusy, hub.ErrTooBig, hub.ErrDisconnected, hub.ErrClosed, errors.New("odd"),
 		} {
 			c.nodes[0].err, c.nodes[1].err = err, err
 			say(t, a, "lost")
@@ -253,7 +253,7 @@ func TestLostMessagesAreCountedByReason(t *testing.T) {
 		}
 		for _, n := range c.nodes {
 			s := n.chat.Stats()
-			if s.LostBusy != 2 || s.LostDisconnected != 1 || s.LostClosed != 1 || s.LostOther != 1 {
+			if s.LostBusy != 2 || s.LostTooBig != 1 || s.LostDisconnected != 1 || s.LostClosed != 1 || s.LostOther != 1 {
 				t.Errorf("stats %+v", s)
 			}
 		}

@@ -23,7 +23,8 @@ type Config struct {
 	// DefaultRoom is the room of clients that name none. Default "livechat".
 	DefaultRoom string
 
-	// RoomMaxLen is the longest room name, in bytes. Default 128; the name becomes part of a NATS subject.
+	// RoomMaxLen is the longest room name, in bytes. Default 128: with "livechat:" before it the broker's limit on channel
+	// names (255 by default) has to take it.
 	RoomMaxLen int
 
 	// CloseOnLoss closes a client whose message was lost with 1013 (try again later), so that it can know. Default false:

@@ -53,7 +53,7 @@ func TestGreetingsShareOneGoroutineAndComeInOrder(t *testing.T) {
 			time.Sleep(100 * time.Microsecond)
 		}
 		synctest.Wait()
-		if now := runtime.NumGoroutine(); now != before {
+		if now := runtime.NumGoroutine(); now > before {
 			t.Errorf("%d goroutines, %d before", now, before)
 		}
 		if s := chat.Stats(); int(s.Greetings)+s.GreetingsWaiting != n || s.GreetingsWaiting != 2999 {

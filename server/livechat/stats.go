@@ -17,22 +17,26 @@ type Stats struct {
 	GreetingsWaiting int    // for their delay, or to be dropped because the client left
 	RefusedRooms     uint64 // joins refused for their room's name
 	LostBusy         uint64 // messages lost: the broker's publish queue was full
+	LostTooBig       uint64 // messages lost: larger than the broker takes
 	LostDisconnected uint64 // messages lost: no link to the broker
 	LostClosed       uint64 // messages lost: the broker is closed
 	LostOther        uint64 // messages lost: any other error of the broker
 }
 
 type counters struct {
-	sessions                                          atomic.Int64
-	text, binary                                      atomic.Uint64
-	greetings, greetingsEarly, refusedRooms           atomic.Uint64
-	lostBusy, lostDisconnected, lostClosed, lostOther atomic.Uint64
+	sessions                                atomic.Int64
+	text, binary                            atomic.Uint64
+	greetings, greetingsEarly, refusedRooms atomic.Uint64
+	lostBusy, lostTooBig                    atomic.Uint64
+	lostDisconnected, lostClosed, lostOther atomic.Uint64
 }
 
 func (n *counters) lost(err error) {
 	switch {
 	case errors.Is(err, hub.ErrBusy):
 		n.lostBusy.Add(1)
+	case errors.Is(err, hub.ErrTooBig):
+		n.lostTooBig.Add(1)
 	case errors.Is(err, hub.ErrDisconnected):
 		n.lostDisconnected.Add(1)
 	case errors.Is(err, hub.ErrClosed):
@@ -53,6 +57,7 @@ func (c *Chat) Stats() Stats {
 		GreetingsEarly:   n.greetingsEarly.Load(),
 		RefusedRooms:     n.refusedRooms.Load(),
 		LostBusy:         n.lostBusy.Load(),
+		LostTooBig:       n.lostTooBig.Load(),
 		LostDisconnected: n.lostDisconnected.Load(),
 		LostClosed:       n.lostClosed.Load(),
 		LostOther:        n.lostOther.Load(),
