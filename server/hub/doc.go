@@ -23,7 +23,9 @@
 // gives the next channel its slice: unfinished channels go round robin. At 10 us per write and the default of 512 a turn is
 // about 5 ms, the longest that a control operation waits, and with n busy channels another channel waits at most n + 1
 // turns. (Measured with a fan-out to 200,000 at 10 us each, on a busy machine: another channel waited 6 ms with turns of
-// 256, 44 ms with 1,024, 2.1 s without the bound.) Within a channel a batch is finished before the next one begins, which keeps the channel's order; meanwhile its
+// 256, 44 ms with 1,024, 2.1 s without the bound.) Control is applied all at once; connections bound it.
+//
+// Within a channel a batch is finished before the next one begins, which keeps the channel's order; meanwhile its
 // publications gather and leave joined. The slice also bounds the dirty list, to 8 KiB.
 //
 // Delivered publications count against the mailbox until their batch is finished, so slices do not defeat the back-pressure;
