@@ -17,6 +17,7 @@
 //	protocol.go    ProtocolError: what a peer can do wrong, and its close code
 //	request.go     Request.Parse: a strict HTTP/1.1 request head
 //	upgrade.go     Request.CheckUpgrade, Subprotocol, QueryValue
+//	syntax.go      the character classes and lists of HTTP they rest on
 //	response.go    the 101, the refusals and their status codes
 //
 // Ownership of bytes: every function that takes a slice borrows it until it

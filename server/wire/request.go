@@ -179,12 +179,12 @@ func (r *Request) splitTarget() error {
 	switch {
 	case len(t) == 0:
 		return ErrBadTarget
-	case t[0] == '/':
-	case string(t) == "*" && string(r.Method) == "OPTIONS":
 	case string(r.Method) == "CONNECT":
 		if !isHost(t) {
 			return ErrBadTarget
 		}
+	case t[0] == '/':
+	case string(t) == "*" && string(r.Method) == "OPTIONS":
 	default:
 		var ok bool
 		if t, ok = r.cutAuthority(t); !ok {
@@ -215,7 +215,7 @@ func (r *Request) cutAuthority(t []byte) (rest []byte, ok bool) {
 		end = len(t)
 	}
 	r.authority = t[:end]
-	return t[end:], end > 0 && isHost(t[:end])
+	return t[end:], isHost(t[:end])
 }
 
 // headerLines reads the lines from offset at to the blank one and returns the

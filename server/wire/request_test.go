@@ -62,6 +62,14 @@ var handshakeVectors = []struct {
 	{"Host with user", swap(hostLine, "Host: u@b\r\n"), ErrBadHost, "9110 4.2.4"},
 	{"Host with a space", swap(hostLine, "Host: a b\r\n"), ErrBadHost, "9112 3.2"},
 	{"Host with UTF-8", swap(hostLine, "Host: b\u00fccher.example\r\n"), ErrBadHost, "9112 3.2"},
+	{"Host percent-encoded", swap(hostLine, "Host: a%00\r\n"), ErrBadHost, "3986 3.2.2"},
+	{"Host with two ports", swap(hostLine, "Host: a:1:2\r\n"), ErrBadHost, "3986 3.2.3"},
+	{"Host with a named port", swap(hostLine, "Host: a:http\r\n"), ErrBadHost, "3986 3.2.3"},
+	{"Host of a port alone", swap(hostLine, "Host: :80\r\n"), ErrBadHost, "3986 3.2.2"},
+	{"Host with half a bracket", swap(hostLine, "Host: [::1\r\n"), ErrBadHost, "3986 3.2.2"},
+	{"Host with empty brackets", swap(hostLine, "Host: []\r\n"), ErrBadHost, "3986 3.2.2"},
+	{"Host with junk behind brackets", swap(hostLine, "Host: [::1]a\r\n"), ErrBadHost, "3986 3.2.2"},
+	{"Host with an empty port", swap(hostLine, "Host: a_b.example:\r\n"), nil, "3986 3.2.3"},
 	{"Host IPv6 and port", swap(hostLine, "Host: [::1]:8080\r\n"), nil, "3986 3.2.2"},
 
 	// Request line.
@@ -91,6 +99,8 @@ var handshakeVectors = []struct {
 	{"absolute https target without path", swap("/chat", "https://server.example.com"), nil, "9112 3.2.2"},
 	{"absolute target with user", swap("/chat", "http://u@server.example.com/chat"), ErrBadTarget, "9110 4.2.4"},
 	{"absolute target of another scheme", swap("/chat", "ftp://server.example.com/chat"), ErrBadTarget, "6455 4.2.1"},
+	{"absolute target, host percent-encoded", swap("/chat", "http://0%00/chat"), ErrBadTarget, "3986 3.2.2"},
+	{"CONNECT to no host", "CONNECT /chat HTTP/1.1\r\nHost: a\r\n\r\n", ErrBadTarget, "9112 3.2.3"},
 	{"absolute target without host", swap("/chat", "http:///chat"), ErrBadTarget, "9112 3.2.2"},
 	{"TLS hello on the plain port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", ErrBadMethod, "9112 3"},
 	{"POST", swap("GET ", "POST "), ErrMethod, "6455 4.2.1"},

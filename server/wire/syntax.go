@@ -53,10 +53,10 @@ func orOther(name []byte, want string, id headerName) headerName {
 // isToken marks tchar (RFC 9110, 5.6.2).
 var isToken = charset("!#$%&'*+-.^_`|~")
 
-// isHostChar marks what a host with a port may consist of: unreserved and
-// sub-delims of RFC 3986, brackets, colon and percent, but no comma, which
-// is how proxies join two Host lines.
-var isHostChar = charset("-._~!$&'()*+;=:[]%")
+// isHostChar marks what a host name or IPv4 address consists of. RFC 3986 would
+// also allow percent-encoding and sub-delims; no host in DNS has them, parsers
+// disagree about them, and a comma is how proxies join two Host lines.
+var isHostChar = charset("-._~")
 
 // charset marks letters, digits and the bytes of extra.
 func charset(extra string) (set [256]bool) {
@@ -81,9 +81,36 @@ func lower(b byte) byte {
 	return b
 }
 
+// isHost reports whether p is a host with an optional port: a name or IPv4
+// address, or an IPv6 address in brackets without a zone (RFC 3986, 3.2.2).
 func isHost(p []byte) bool {
-	for _, b := range p {
-		if !isHostChar[b] {
+	end := 0
+	if len(p) > 0 && p[0] == '[' {
+		for end = 1; end < len(p) && (isHex(p[end]) || p[end] == ':' || p[end] == '.'); end++ {
+		}
+		if end == 1 || end == len(p) || p[end] != ']' {
+			return false
+		}
+		end++
+	} else {
+		for end < len(p) && isHostChar[p[end]] {
+			end++
+		}
+	}
+	return end > 0 && isPort(p[end:])
+}
+
+// isPort reports whether p is empty, or a colon and digits, which may be missing
+// (RFC 3986, 3.2.3).
+func isPort(p []byte) bool {
+	if len(p) == 0 {
+		return true
+	}
+	if p[0] != ':' {
+		return false
+	}
+	for _, b := range p[1:] {
+		if !isDigit(b) {
 			return false
 		}
 	}
