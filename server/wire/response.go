@@ -80,8 +80,8 @@ func AppendRefusal(dst []byte, status int, reason string, extraHeaders string) [
 	return append(dst, '\n')
 }
 
-// statusText is the part of net/http's table that a handshake can end with;
-// that package itself would drag servers and clients in.
+// statusText is the part of net/http's table that a handshake can end with,
+// under the names of RFC 9110; a package without I/O does not import net/http.
 func statusText(status int) string {
 	switch status {
 	case 400:
