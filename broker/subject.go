@@ -23,7 +23,8 @@ import (
 
 const (
 	// maxTokens bounds the depth of a subject below "<prefix>.live.": each level costs the NATS server a map, and
-	// a client chooses channel names. 16 is what nats-server matches without allocating more (it reserves 32 on the stack).
+	// a client chooses channel names. 16 is deeper than people name things, and with the prefix well within the 32
+	// tokens that nats-server splits on its stack.
 	maxTokens = 16
 	// maxPrefixBytes keeps prefix + 3 * maxMaxChannelBytes + the rest of a SUB or HPUB line well below 4096 bytes.
 	maxPrefixBytes = 128
