@@ -207,6 +207,7 @@ func chatFamilies() []family {
 			func(s *Snapshot, put putFunc) {
 				put(float64(s.Chat.LostBusy), "busy")
 				put(float64(s.Chat.LostDisconnected), "disconnected")
+				put(float64(s.Chat.LostTooBig), "too_big")
 				put(float64(s.Chat.LostClosed), "closed")
 				put(float64(s.Chat.LostOther), "other")
 			}),
