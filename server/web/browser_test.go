@@ -320,6 +320,12 @@ func rooms(t *testing.T, browser *webtest.Browser) {
 	if got, want := webtest.Eval[string](bob, "location.search"), "?room=ops"; got != want {
 		t.Errorf("the address says %q, want %q", got, want)
 	}
+	bob.Do("opening the dialog", chromedp.Click(chromedp.CSS("#room")))
+	if got, want := webtest.Eval[[]string](bob, `[...document.querySelectorAll("#recent button")].map((b) => b.textContent)`),
+		[]string{"# livechat"}; !slices.Equal(got, want) {
+		t.Errorf("the dialog offers %q, want %q", got, want)
+	}
+	bob.Press("Escape")
 	webtest.Eval[*string](bob, "void history.back()")
 	bob.Wait("back in the default room", `document.querySelector("#room [data-room-name]").textContent === "livechat"`)
 	bob.WaitNode("1111")

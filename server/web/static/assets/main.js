@@ -64,7 +64,10 @@ class ChatPage {
       open: $("room"), dialog: $("rooms"), form: $("room-form"), input: $("room-input"), error: $("room-error"),
       recent: $("recent"), cancel: $("room-cancel"),
     },
-    { recent: local.list("throng.rooms"), maxBytes: config.maxRoomBytes, join: (room) => this.#moveTo(room) },
+    {
+      recent: local.list("throng.rooms"), home: config.defaultRoom, maxBytes: config.maxRoomBytes,
+      join: (room) => this.#moveTo(room),
+    },
   );
 
   start() {

@@ -8,14 +8,17 @@ const RECENT_MAX = 6;
 export class RoomDialog {
   #parts;
   #recent;
+  #home;
   #maxBytes;
   #join;
+  #current = "";
 
   // parts: { open, dialog, form, input, error, recent, cancel } elements. recent: { load(), save(list) }.
-  // join(room): called with a clean name.
-  constructor(parts, { recent, maxBytes, join }) {
+  // home: the room that is always offered. join(room): called with a clean name.
+  constructor(parts, { recent, home, maxBytes, join }) {
     this.#parts = parts;
     this.#recent = recent;
+    this.#home = home;
     this.#maxBytes = maxBytes;
     this.#join = join;
     parts.open.addEventListener("click", () => this.#open());
@@ -27,8 +30,9 @@ export class RoomDialog {
     });
   }
 
-  // Remembers a room as visited.
+  // Remembers a room as visited, and as the one we are in.
   visited(room) {
+    this.#current = room;
     const others = this.#list().filter((r) => r !== room);
     this.#recent.save([room, ...others].slice(0, RECENT_MAX));
   }
@@ -37,7 +41,10 @@ export class RoomDialog {
     const { dialog, input, error, recent } = this.#parts;
     input.value = "";
     error.hidden = true;
-    recent.replaceChildren(...this.#list().map((room) => this.#chip(room)));
+    const offered = new Set([...this.#list(), this.#home]);
+    offered.delete(this.#current);
+    recent.replaceChildren(...[...offered].map((room) => this.#chip(room)));
+    recent.hidden = offered.size === 0;
     dialog.showModal();
     input.focus();
   }
