@@ -1,0 +1,151 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// CPUs is a set of cores; nil means "not pinned".
+type CPUs []int
+
+// ParseCPUs reads "0", "0,2" or "0-3,5".
+func ParseCPUs(s string) (CPUs, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var out CPUs
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, ranged := strings.Cut(part, "-")
+		if !ranged {
+			to = from
+		}
+		a, err1 := strconv.Atoi(from)
+		b, err2 := strconv.Atoi(to)
+		if err1 != nil || err2 != nil || a < 0 || b < a {
+			return nil, fmt.Errorf("%q is no list of cores like 0,2-3", s)
+		}
+		for ; a <= b; a++ {
+			if a >= runtime.NumCPU() && !allowed(a) {
+				return nil, fmt.Errorf("core %d is not among the cores this process may use", a)
+			}
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+// allowed asks the kernel, because NumCPU counts and does not number.
+func allowed(cpu int) bool {
+	var set unix.CPUSet
+	return unix.SchedGetaffinity(0, &set) == nil && set.IsSet(cpu)
+}
+
+func (c CPUs) set() (set unix.CPUSet) {
+	for _, cpu := range c {
+		set.Set(cpu)
+	}
+	return set
+}
+
+// String is the list as flags take it; "" when not pinned.
+func (c CPUs) String() string {
+	s := make([]string, len(c))
+	for i, cpu := range c {
+		s[i] = strconv.Itoa(cpu)
+	}
+	return strings.Join(s, ",")
+}
+
+// Start starts cmd with the affinity c, so that its runtime already sees that
+// number of cores. The calling thread borrows the affinity for the fork.
+func (c CPUs) Start(cmd *exec.Cmd) error {
+	if len(c) == 0 {
+		return cmd.Start()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return err
+	}
+	set := c.set()
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to cores %s: %w", c, err)
+	}
+	return errors.Join(cmd.Start(), unix.SchedSetaffinity(0, &before))
+}
+
+// Pin moves all threads of a running process to the cores.
+func (c CPUs) Pin(pid int) error {
+	if len(c) == 0 {
+		return nil
+	}
+	set := c.set()
+	tasks, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "task"))
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		tid, _ := strconv.Atoi(t.Name())
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("pin process %d to cores %s: %w", pid, c, err)
+		}
+	}
+	return nil
+}
+
+// Listeners returns the pids that listen on a TCP port of this machine, found by
+// the socket inode in /proc/net/tcp and /proc/*/fd. Without the right to read
+// other users' descriptors it may find none.
+func Listeners(port uint16) ([]int, error) {
+	inodes := map[string]bool{}
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				inodes["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	if len(inodes) == 0 {
+		return nil, nil
+	}
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err == nil && holds(pid, inodes) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+func holds(pid int, inodes map[string]bool) bool {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, fd := range fds {
+		if link, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && inodes[link] {
+			return true
+		}
+	}
+	return false
+}
