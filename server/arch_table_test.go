@@ -53,6 +53,7 @@ var layers = map[string]layer{
 	},
 	"server/auth": {may: []string{
 		"throng/server/wire", "throng/server/channel", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset",
+		"golang.org/x/time/rate",
 	}},
 	"server/livechat": {may: []string{"throng/server/hub", "throng/server/wire"}, never: noIO},
 	"server/httpapi":  {may: protocolParts},

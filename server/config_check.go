@@ -91,6 +91,10 @@ var conflicts = []conflict{
 	{[]string{"max-frame", "max-message"}, func(c *Config) *misfit {
 		return clash(c.MaxFrame > c.MaxMessage, "is larger than max-message "+sizeText(int64(c.MaxMessage)), "lower it, or raise --max-message")
 	}},
+	{[]string{"max-message", "nats-url", "nats-config"}, func(c *Config) *misfit {
+		return clash(c.Embedded() && c.NATSConfig == "" && c.MaxMessage > embeddedPayload, "is more than the embedded NATS server takes",
+			"use at most 1023KiB, or a NATS that takes more: max_payload in a --nats-config, or --nats-url")
+	}},
 	{[]string{"outbox-limit", "max-message"}, func(c *Config) *misfit {
 		need := c.MaxMessage + frameOverhead
 		return clash(c.OutboxLimit < need, "cannot hold one message of max-message "+sizeText(int64(c.MaxMessage)),
@@ -120,6 +124,9 @@ var conflicts = []conflict{
 // frameOverhead is what one chat message grows by on its way out: a frame header of 10 bytes, a node id
 // and a colon, rounded up.
 const frameOverhead = 128
+
+// embeddedPayload is what fits into nats-server's default max_payload of 1 MiB beside the headers of a message.
+const embeddedPayload = 1023 * kib
 
 func clash(wrong bool, problem, fix string) *misfit {
 	if !wrong {
@@ -231,7 +238,11 @@ func webOrigin(text string) (string, *misfit) {
 	if strings.Contains(u.Host, "*") {
 		return "", &misfit{"has an entry with a pattern", "name each host, or * for all"}
 	}
-	return u.Scheme + "://" + strings.ToLower(u.Host), nil
+	host := strings.ToLower(u.Host)
+	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; u.Port() != "" {
+		host = strings.TrimSuffix(host, port) // as browsers do
+	}
+	return u.Scheme + "://" + host, nil
 }
 
 // natsURL accepts a NATS server address and adds the scheme it may lack.

@@ -123,7 +123,7 @@ var companions = map[string]map[string]string{
 	"nats-creds":          {"THRONG_NATS_URL": "nats://a"},
 	"accept-burst":        {"THRONG_ACCEPT_RATE": "1"},
 	"max-message":         {"THRONG_OUTBOX_LIMIT": "1GiB"},
-	"max-frame":           {"THRONG_OUTBOX_LIMIT": "1GiB", "THRONG_MAX_MESSAGE": "64MiB", "THRONG_PUBLISH_QUEUE_BYTES": "1GiB"},
+	"max-frame":           {"THRONG_OUTBOX_LIMIT": "1GiB", "THRONG_MAX_MESSAGE": "64MiB", "THRONG_PUBLISH_QUEUE_BYTES": "1GiB", "THRONG_NATS_URL": "a"},
 	"hub-batch-bytes":     {"THRONG_OUTBOX_LIMIT": "1GiB"},
 	"http-header-timeout": {},
 }
@@ -237,6 +237,14 @@ func TestDataDirFollowsTheCacheDirectory(t *testing.T) {
 	conf := writeFile(t, "nats.conf", "")
 	if c := mustLoad(t, []string{"--nats-config", conf}, homeless); c.DataDir != "" {
 		t.Errorf("DataDir %q", c.DataDir)
+	}
+}
+
+func TestOriginsAreSpelledAsBrowsersSendThem(t *testing.T) {
+	c := mustLoad(t, []string{"--allowed-origins=https://Example.org:443/,http://a:80,https://b:8443,http://[::1]:80,http://c:443"}, nil)
+	want := []string{"https://example.org", "http://a", "https://b:8443", "http://[::1]", "http://c:443"}
+	if !slices.Equal(c.AllowedOrigins, want) {
+		t.Errorf("%q, want %q", c.AllowedOrigins, want)
 	}
 }
 
