@@ -36,9 +36,7 @@ const (
 type Conn struct {
 	nb nbio.Conn // must be first: pollers get *nbio.Conn and we cast it back
 
-	// Poller only.
-	h  Handler      // a *head while handshaking
-	rx wire.Decoder // one pointer, nil between messages
+	rx wire.Decoder // poller only; one pointer, nil between messages
 
 	srv *Server
 
@@ -66,13 +64,27 @@ const (
 )
 
 func (s *Server) newConn(fd int) *Conn {
-	c := &Conn{srv: s}
+	c := new(Conn)
+	c.srv = s
 	s.layout.adoptFD(&c.nb, fd)
+	c.setHandler(emptyHead)
 	c.lastSeen.Store(s.wheel.now())
-	c.h = emptyHead
-	c.state.Store(uint32(stateHandshaking)) // publishes the fields above to the poller
+	// What follows publishes the fields above, to a poller that reads (turn) and to one that finds nothing but an error
+	// and closes: epoll is invisible to the memory model.
+	c.state.Store(uint32(stateHandshaking))
+	c.lock()
+	c.unlock()
 	return c
 }
+
+// handler is kept where nbio has room for its user's state, 16 bytes that would be empty otherwise. It is a *head
+// while handshaking and nil in between. Poller only, and gone.
+func (c *Conn) handler() Handler {
+	h, _ := c.nb.Session().(Handler)
+	return h
+}
+
+func (c *Conn) setHandler(h Handler) { c.nb.SetSession(h) }
 
 func (c *Conn) fd() int { return c.nb.Hash() }
 
@@ -132,12 +144,12 @@ func (c *Conn) gone(s *Server) {
 		s.stats.open.Add(-1)
 		st.closed(cause, flags&flagByPeer != 0)
 	}
-	switch h := c.h.(type) {
+	switch h := c.handler().(type) {
 	case nil:
 	case *head:
 		h.release()
 	default:
 		h.Closed(cause)
 	}
-	c.h = nil
+	c.setHandler(nil)
 }

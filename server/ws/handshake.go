@@ -32,7 +32,7 @@ func (h *head) release() {
 
 // handshake collects the request head and decides what becomes of the connection. Poller only.
 func (c *Conn) handshake(s *Server, p []byte) verdict {
-	h, ok := c.h.(*head)
+	h, ok := c.handler().(*head)
 	if !ok {
 		return keep
 	}
@@ -54,7 +54,7 @@ func (c *Conn) handshake(s *Server, p []byte) verdict {
 	case !r.IsUpgrade():
 		return c.handOver(s, input)
 	}
-	c.h = nil
+	c.setHandler(nil)
 	v := c.upgrade(s, r, input[n:])
 	h.release()
 	return v
@@ -62,11 +62,11 @@ func (c *Conn) handshake(s *Server, p []byte) verdict {
 
 // keepHead remembers an incomplete head; its size is bounded by Parse.
 func (c *Conn) keepHead(p []byte) {
-	h := c.h.(*head)
+	h := c.handler().(*head)
 	if h == emptyHead {
 		h = heads.Get().(*head)
 		h.buf = append(h.buf[:0], p...)
-		c.h = h
+		c.setHandler(h)
 	}
 }
 
@@ -92,7 +92,7 @@ func (c *Conn) upgrade(s *Server, r *wire.Request, rest []byte) verdict {
 		c.refuse(refusal.Status, refusal.Reason)
 		return keep
 	}
-	c.h = h
+	c.setHandler(h)
 	c.lock()
 	c.out.push(wire.AppendSwitching(make([]byte, 0, 160), r.Key, r.Subprotocol(s.cfg.Subprotocols), ""))
 	c.state.Store(uint32(stateOpen))

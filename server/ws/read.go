@@ -33,7 +33,7 @@ func (c *Conn) turn(s *Server) (v verdict) {
 			v = c.panicked(s, r)
 		}
 	}()
-	if c.load() == stateClosed { // also the acquire that pairs with newConn: epoll is invisible to the memory model
+	if c.load() == stateClosed { // also the acquire that pairs with newConn
 		return keep
 	}
 	buf := s.engine.PollerBuffer(&c.nb)
@@ -95,7 +95,7 @@ func (c *Conn) OnMessage(op wire.Opcode, p []byte) error {
 		return nil // after our close frame nothing counts but theirs
 	}
 	c.srv.statsOf(c).message(op)
-	return c.h.Message(op, p)
+	return c.handler().Message(op, p)
 }
 
 // OnControl implements wire.Sink.

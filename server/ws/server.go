@@ -82,6 +82,10 @@ func (s *Server) Start() error {
 		s.closeListeners()
 		return fmt.Errorf("ws: start pollers: %w", err)
 	}
+	if err := s.awaitPollers(); err != nil {
+		s.closeListeners()
+		return err
+	}
 	s.http = &httpListener{conns: make(chan net.Conn, s.cfg.HTTPConnections), addr: s.Addr(), closed: make(chan struct{})}
 	s.httpServer, s.httpDone = s.newHTTPServer(), make(chan struct{})
 	go s.serveHTTP()
