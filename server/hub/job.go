@@ -43,6 +43,15 @@ type jobQueue struct{ head, tail *job }
 
 func (q *jobQueue) empty() bool { return q.head == nil }
 
+// largest is the number of subscribers of the largest fan-out that waits.
+func (q *jobQueue) largest() int {
+	n := 0
+	for j := q.head; j != nil; j = j.next {
+		n = max(n, len(j.branch.subs))
+	}
+	return n
+}
+
 func (q *jobQueue) push(j *job) {
 	if q.tail == nil {
 		q.head = j

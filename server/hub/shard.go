@@ -47,6 +47,23 @@ func (sh *shard) run() {
 
 // cycle does what was taken from the mailbox, control first, and one turn of fan-out.
 func (sh *shard) cycle() {
+	idle := sh.runq.empty()
+	sh.apply()
+	if idle && sh.cfg.GatherDelay > 0 && sh.runq.largest() >= sh.cfg.GatherSubscribers {
+		// What was published together arrives apart by microseconds; without this pause the first message of a burst would be
+		// written to everybody alone.
+		time.Sleep(sh.cfg.GatherDelay)
+		if sh.mail.take(&sh.in, false) {
+			sh.apply()
+		}
+	}
+	if !sh.runq.empty() {
+		sh.turn()
+	}
+}
+
+// apply changes the lists as the taken control operations say and gives the taken publications to their channels' jobs.
+func (sh *shard) apply() {
 	grown := 0
 	for _, o := range sh.in.control {
 		if o.join {
@@ -66,9 +83,6 @@ func (sh *shard) cycle() {
 			sh.runq.push(j)
 		}
 		j.pubs = append(j.pubs, d.pub)
-	}
-	if !sh.runq.empty() {
-		sh.turn()
 	}
 }
 
