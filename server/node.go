@@ -132,7 +132,7 @@ func (n *node) startClients() (err error) {
 		MaxMessage: c.MaxMessage, MaxFrame: c.MaxFrame,
 		PingInterval: c.PingInterval, PongTimeout: c.PongTimeout, CloseTimeout: c.CloseTimeout,
 		OutboxLimit: c.OutboxLimit, SendBuffer: cmp.Or(c.SocketSendBuffer, -1), ReceiveBuffer: cmp.Or(c.SocketReceiveBuffer, -1), UserTimeout: c.TCPUserTimeout,
-		Subprotocols: c.Subprotocols, CheckOrigin: originChecker(c.AllowedOrigins), Upgrade: upgrader(n.chat, n.broker.CheckChannel),
+		Subprotocols: c.Subprotocols, CheckOrigin: originChecker(c.AllowedOrigins), Upgrade: upgrader(n.chat),
 		HTTP: web.Handler(web.Config{MaxMessageBytes: c.MaxMessage}), HTTPConnections: c.HTTPMaxConnections,
 		HTTPServer: &http.Server{
 			ReadHeaderTimeout: c.HTTPHeaderTimeout, ReadTimeout: c.HTTPReadTimeout, WriteTimeout: c.HTTPWriteTimeout, IdleTimeout: c.HTTPIdleTimeout,

@@ -34,7 +34,7 @@ func (b hubBroker) Publish(channel string, data []byte, binary bool) error {
 }
 
 // upgrader decides by path what a WebSocket connection is for.
-func upgrader(chat *livechat.Chat, canBeChannel func(string) error) func(*ws.Conn, *wire.Request) (ws.Handler, *ws.Refusal) {
+func upgrader(chat *livechat.Chat) func(*ws.Conn, *wire.Request) (ws.Handler, *ws.Refusal) {
 	return func(c *ws.Conn, r *wire.Request) (ws.Handler, *ws.Refusal) {
 		switch string(r.Path) {
 		case "/", "/livechat":
@@ -43,9 +43,6 @@ func upgrader(chat *livechat.Chat, canBeChannel func(string) error) func(*ws.Con
 		}
 		room, _ := r.QueryValue("room")
 		s, err := chat.Join(c, room)
-		if err == nil {
-			err = canBeChannel(room)
-		}
 		if err != nil {
 			return nil, &ws.Refusal{Status: http.StatusBadRequest, Reason: err.Error()}
 		}
