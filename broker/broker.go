@@ -108,9 +108,9 @@ type Limits struct {
 	// Readers is the number of reader goroutines. Default GOMAXPROCS: Handler work is CPU work. Channels are
 	// spread over them by hash.
 	Readers int
-	// ReaderMessages bounds each reader's channel, by number of messages. Default 8,192: rides out a stall of
-	// about 50 ms at full speed. nats.go cannot bound a shared channel by bytes, so the worst case is
-	// Readers x ReaderMessages x the server's maximum payload; the usual one is a few MiB.
+	// ReaderMessages bounds each reader's channel, by number of messages. Default 16,384: a burst of one message
+	// from each of 10,000 clients fits, on one channel. nats.go cannot bound a shared channel by bytes, so the
+	// worst case is Readers x ReaderMessages x the server's maximum payload; the usual one is a few MiB.
 	ReaderMessages int
 }
 
@@ -120,7 +120,7 @@ const (
 	defaultMaxMessageBytes = 1 << 20
 	defaultQueueMessages   = 65536
 	defaultQueueBytes      = 16 << 20
-	defaultReaderMessages  = 8192
+	defaultReaderMessages  = 16384
 )
 
 func (l *Limits) setDefaults() {

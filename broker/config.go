@@ -47,8 +47,8 @@ type Config struct {
 	// recoverable channels are to be told within 15 s (reliability.md F7).
 	PingInterval time.Duration
 	MaxPings     int
-	// WriteTimeout bounds one write to the NATS socket; beyond it the link is declared dead. Default 5 s. It is
-	// also the longest that Close can wait for a stalled link.
+	// WriteTimeout bounds one write to the NATS socket, of about 1 MiB at most; beyond it the link is declared dead.
+	// Default 5 s.
 	WriteTimeout time.Duration
 	// ReconnectMin and ReconnectMax bound the wait between rounds of attempts: it doubles from the one to the
 	// other, and each wait is drawn between half and the whole of it, so that nodes that lost one server do not
@@ -178,13 +178,12 @@ func redact(raw string) string {
 }
 
 // options are nats.go's, without the callbacks, which link.go adds.
-func (c *Config) options() []nats.Option {
+func (c *Config) options(d *dialer) []nats.Option {
 	opts := []nats.Option{
 		nats.Name(c.Name),
 		nats.Timeout(c.ConnectTimeout),
 		nats.PingInterval(c.PingInterval),
 		nats.MaxPingsOutstanding(c.MaxPings),
-		nats.FlusherTimeout(c.WriteTimeout),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
 		// Wrong credentials are an operator's mistake that an operator repairs at the server: keep trying (F23).
@@ -193,14 +192,16 @@ func (c *Config) options() []nats.Option {
 		// and replaying them late. With a buffer, publications older than the outage would arrive after newer ones
 		// were refused, and a buffer that overflows or a Close would drop the rest without a count.
 		nats.ReconnectBufSize(-1),
-		// After a failed write nats.go forgets its buffer; without this it would go on as if nothing had been lost.
+		// After a failed write nats.go forgets its buffer; reconnect at once, on a connection in a known state.
 		nats.ReconnectOnFlusherError(),
 		// The codec makes subjects legal by construction, and its fuzz test checks them with nats-server's own rule.
 		nats.SkipSubjectValidation(),
 		nats.CustomReconnectDelay(c.reconnectDelay),
 	}
 	if c.Server != nil {
-		opts = append(opts, nats.InProcessServer(c.Server))
+		opts = append(opts, nats.InProcessServer(d))
+	} else {
+		opts = append(opts, nats.SetCustomDialer(d))
 	}
 	if c.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(c.CredsFile))

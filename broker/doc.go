@@ -17,10 +17,11 @@
 //
 //	goroutine     | how many         | owns                                              | may block?
 //	--------------|------------------|---------------------------------------------------|------------------------------
-//	publisher     | 1                | every write to NATS, the set of NATS subscriptions | in nats.go, on a full socket
+//	publisher     | 1                | publications and interest on their way to NATS    | while the socket's buffer is full
+//	pump          | 1                | writes to the NATS socket                         | on the socket, WriteTimeout
 //	confirmer     | 1                | the PING that confirms what was written            | for one round trip
 //	reader        | Limits.Readers   | one delivery channel each                          | in Handler (back-pressure)
-//	nats.go's own | 4                | socket reads, buffered writes, callbacks, reconnect| -
+//	nats.go's own | 3 or 4           | socket reads, its write buffer, callbacks, reconnect | -
 //
 // Callers (epoll pollers) touch only the queue's leaf mutex and atomics: nothing on their side blocks. There is no
 // goroutine and no timer per channel.

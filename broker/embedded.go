@@ -164,11 +164,7 @@ func splitListen(listen string) (host string, port int, err error) {
 func (c *EmbeddedConfig) fileOptions() (*server.Options, error) {
 	opts, err := server.ProcessConfigFile(c.ConfigFile)
 	if err != nil {
-		fix := "correct the line it names"
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			fix = "give the path of a readable nats.conf"
-		}
-		return nil, &ConfigError{Field: "ConfigFile", Value: c.ConfigFile, Why: err, Fix: fix}
+		return nil, c.blameFile(err)
 	}
 	if c.Listen != "" {
 		return nil, &ConfigError{
@@ -187,6 +183,19 @@ func (c *EmbeddedConfig) fileOptions() (*server.Options, error) {
 		c.quietListener(opts)
 	}
 	return opts, nil
+}
+
+// blameFile says what is wrong with the file, on one line: nats-server gives file:line:column and ends each of
+// possibly several errors with a line break.
+func (c *EmbeddedConfig) blameFile(err error) error {
+	bad := &ConfigError{Field: "ConfigFile", Value: c.ConfigFile, Why: err, Fix: "correct the line it names"}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		bad.Fix = "give the path of a readable nats.conf"
+		return bad
+	}
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	bad.Why = errors.New(strings.TrimSpace(strings.Join(lines, "; ")))
+	return bad
 }
 
 // quietListener keeps nats-server from its default of listening on 0.0.0.0:4222. Routes start only after a client

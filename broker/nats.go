@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ type NATS struct {
 	events  *eventLog
 
 	link    *link
+	dialer  *dialer
 	queue   *queue
 	readers *readers[*nats.Msg]
 	confirm *confirmer
@@ -61,7 +63,8 @@ func Connect(cfg Config, h Handler) (*NATS, error) {
 	n.drops = newDropLog(&n.count)
 	n.confirm = newConfirmer(n.link, &n.count, cfg.ConfirmInterval)
 	n.life, n.abort = context.WithCancel(context.Background())
-	conn, err := nats.Connect(strings.Join(cfg.URLs, ","), append(cfg.options(), n.callbacks()...)...)
+	n.dialer = &dialer{net: net.Dialer{Timeout: cfg.ConnectTimeout}, server: cfg.Server, timeout: cfg.WriteTimeout}
+	conn, err := nats.Connect(strings.Join(cfg.URLs, ","), append(cfg.options(n.dialer), n.callbacks()...)...)
 	if err != nil {
 		n.abort()
 		return nil, &ConfigError{Field: "URLs", Value: redact(strings.Join(cfg.URLs, ",")), Why: err, Fix: "correct the NATS connection settings"}
@@ -265,7 +268,7 @@ func (n *NATS) awaitConfirmed(ctx context.Context, f *fence) error {
 	}
 }
 
-// Close implements Broker. It waits for a write to NATS that is under way, at most WriteTimeout.
+// Close implements Broker.
 func (n *NATS) Close() {
 	n.abort()
 	if !n.shutting.CompareAndSwap(false, true) {

@@ -8,19 +8,19 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// publisher is the one goroutine that writes to NATS and may therefore be held up by it: nats.go's Publish blocks on
-// the socket once its 32 KiB buffer is full. It takes everything queued at once, applies interest first and then
-// publishes; one connection carries both in that order, which is why a node hears itself.
+// publisher is the one goroutine that produces volume for NATS and may therefore be held up by it (outbound.admit).
+// It takes everything queued at once, applies interest first and then publishes; one connection carries both in that
+// order, which is why a node hears itself.
 //
-// It does not flush: nats.go's own flusher goroutine is kicked by the first write into an empty buffer and takes
-// whatever has gathered by the time it holds the connection, so a batch costs few writes and an idle link no delay.
+// It does not flush: nats.go's flusher goroutine is kicked by the first write into an empty buffer, and the pump
+// behind it writes whatever has gathered, so a batch costs few writes and a single message waits for nothing.
 type publisher struct {
 	n        *NATS
 	conn     *nats.Conn
 	interest map[string]*nats.Subscription // in force at NATS; keys share the subject's memory where nothing is escaped
 	subjects subjectCache
-	binary   nats.Msg // reused: nats.go copies what it publishes
-	done     chan struct{}
+	binary   nats.Msg      // reused: nats.go copies what it publishes
+	done     chan struct{} // closed when it has ended
 }
 
 const (
@@ -77,6 +77,7 @@ func (p *publisher) reconcile(changes map[string]bool) {
 		return
 	}
 	for channel, wanted := range changes {
+		p.n.dialer.admit(p.n.life)
 		sub, have := p.interest[channel]
 		switch {
 		case wanted && !have:
@@ -164,6 +165,7 @@ func (p *publisher) account(written, bytes *uint64) {
 
 // send writes one publication; false when it was lost, which is then counted.
 func (p *publisher) send(it *item) bool {
+	p.n.dialer.admit(p.n.life)
 	subject := p.subjects.of(it.channel)
 	var err error
 	if it.binary {

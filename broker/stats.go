@@ -24,6 +24,7 @@ const (
 	// LostClosed: published after, or still queued or undelivered at, Close or a Drain that ran out of time.
 	LostClosed
 
+	// NumLossReasons is the length of Stats.Lost.
 	NumLossReasons = int(iota)
 )
 

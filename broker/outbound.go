@@ -1,0 +1,172 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// outbound is the socket that nats.go is given: its Write never blocks. A goroutine of its own, the pump, writes to
+// the real socket, all that has gathered in one call.
+//
+// Why: nats.go holds its connection mutex while it writes, and its read loop needs that mutex for each PONG and each
+// message it drops. When both directions are full, the writer waits for the server, the server for our reading, and
+// our read loop for the writer; seen over loopback TCP as a standstill of seconds, ended by the server cutting the
+// link. Here the one goroutine that produces volume, the publisher, waits for room (admit) before it calls nats.go,
+// with no mutex held, and nats.go itself never waits.
+//
+// It also turns the re-sending of interest after a reconnect, one small write per subscription, into few large ones.
+type outbound struct {
+	net.Conn
+	timeout  time.Duration // for one write to the socket
+	limit    int64         // bytes waiting beyond which admit waits
+	buffered atomic.Int64  // bytes waiting or being written
+	room     chan struct{} // capacity 1: a write has finished
+	wake     chan struct{} // capacity 1: something to write
+	closing  chan struct{} // closed by the first Close or failed write
+	once     sync.Once
+
+	mu   sync.Mutex
+	next []byte // gathers
+	err  error  // set once; Write returns it from then on
+}
+
+// outboundLimit is how many bytes may wait for the socket before the publisher does: enough for a write to be large
+// (nats-server reads up to 64 KiB at a time), little enough to be gone within a second on a 10 Mbit/s link.
+const outboundLimit = 1 << 20
+
+func newOutbound(conn net.Conn, timeout time.Duration) *outbound {
+	o := &outbound{
+		Conn: conn, timeout: timeout, limit: outboundLimit,
+		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	go o.pump()
+	return o
+}
+
+// Write copies p and returns.
+func (o *outbound) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	if o.err != nil {
+		o.mu.Unlock()
+		return 0, o.err
+	}
+	o.next = append(o.next, p...)
+	o.mu.Unlock()
+	o.buffered.Add(int64(len(p)))
+	trySignal(o.wake)
+	return len(p), nil
+}
+
+// admit blocks while too much waits for the socket, the link lives and ctx lasts. For the publisher only.
+func (o *outbound) admit(ctx context.Context) {
+	for o.buffered.Load() >= o.limit {
+		select {
+		case <-o.room:
+		case <-o.closing:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pump is the goroutine that writes. It ends with the socket.
+func (o *outbound) pump() {
+	var spare []byte
+	for {
+		select {
+		case <-o.wake:
+		case <-o.closing:
+			return
+		}
+		o.mu.Lock()
+		out := o.next
+		o.next = spare[:0]
+		o.mu.Unlock()
+		if len(out) > 0 && !o.send(out) {
+			return
+		}
+		// A burst's array, such as a million re-sent subscriptions, is not kept.
+		if spare = out; int64(cap(out)) > 2*o.limit {
+			spare = nil
+		}
+	}
+}
+
+func (o *outbound) send(p []byte) bool {
+	_ = o.Conn.SetWriteDeadline(time.Now().Add(o.timeout))
+	_, err := o.Conn.Write(p)
+	o.buffered.Add(-int64(len(p)))
+	if err != nil {
+		o.fail(err) // closes the socket: nats.go's read loop sees that and reconnects
+		return false
+	}
+	trySignal(o.room)
+	return true
+}
+
+func (o *outbound) fail(err error) {
+	o.mu.Lock()
+	if o.err == nil {
+		o.err = err
+	}
+	o.next = nil
+	o.mu.Unlock()
+	o.once.Do(func() {
+		close(o.closing)
+		_ = o.Conn.Close()
+	})
+}
+
+// Close drops what has not been written: nats.go calls it with its mutex held, and who needs the rest to arrive has
+// waited for its confirmation.
+func (o *outbound) Close() error {
+	o.fail(net.ErrClosed)
+	return nil
+}
+
+// SetWriteDeadline does nothing: the pump sets deadlines, and nats.go would clear them.
+func (o *outbound) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline bounds reads only, for the same reason.
+func (o *outbound) SetDeadline(t time.Time) error { return o.Conn.SetReadDeadline(t) }
+
+// dialer makes every socket of nats.go an outbound and remembers the latest for the publisher. It is nats.go's
+// CustomDialer for URLs and its InProcessConnProvider for a server in this process.
+type dialer struct {
+	net     net.Dialer
+	server  InProcess
+	timeout time.Duration
+	current atomic.Pointer[outbound]
+}
+
+// Dial implements nats.CustomDialer.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	conn, err := d.net.Dial(network, address)
+	return d.wrap(conn, err)
+}
+
+// InProcessConn implements InProcess.
+func (d *dialer) InProcessConn() (net.Conn, error) {
+	conn, err := d.server.InProcessConn()
+	return d.wrap(conn, err)
+}
+
+func (d *dialer) wrap(conn net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	o := newOutbound(conn, d.timeout)
+	d.current.Store(o)
+	return o, nil
+}
+
+// admit waits until the current socket has room.
+func (d *dialer) admit(ctx context.Context) {
+	if o := d.current.Load(); o != nil {
+		o.admit(ctx)
+	}
+}
