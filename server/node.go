@@ -35,6 +35,7 @@ type node struct {
 	ws          *ws.Server
 	admin       *adminServer // nil when switched off
 	metrics     *metrics
+	trimmer     *trimmer
 
 	connections int // clients it may hold
 	draining    atomic.Bool
@@ -51,6 +52,8 @@ func startNode(c *Config, to output) (*node, error) {
 			return nil, err
 		}
 	}
+	n.trimmer = newTrimmer(n.churn)
+	go n.trimmer.run()
 	fmt.Fprint(to.out, n.greeting())
 	return n, nil
 }
@@ -83,7 +86,7 @@ func (n *node) startBroker() (err error) {
 	}
 	if c.Embedded() {
 		n.embedded, err = broker.StartEmbedded(broker.EmbeddedConfig{
-			NodeID: c.NodeID, StoreDir: filepath.Join(c.DataDir, "jetstream"), Listen: c.NATSListen, ConfigFile: c.NATSConfig, Logger: n.log,
+			NodeID: c.NodeID, StoreDir: storeDir(c.DataDir), Listen: c.NATSListen, ConfigFile: c.NATSConfig, Logger: n.log,
 		})
 		if err != nil {
 			return n.natsError(err)
@@ -106,6 +109,14 @@ func (n *node) startBroker() (err error) {
 	return nil
 }
 
+// storeDir is where the embedded server keeps its files; without a data directory the --nats-config has to say it.
+func storeDir(dataDir string) string {
+	if dataDir == "" {
+		return ""
+	}
+	return filepath.Join(dataDir, "jetstream")
+}
+
 // natsError names the option behind a field of the broker's configuration.
 func (n *node) natsError(err error) error {
 	ce, is := errors.AsType[*broker.ConfigError](err)
@@ -124,7 +135,7 @@ func (n *node) natsError(err error) error {
 // startClients opens the public port.
 func (n *node) startClients() (err error) {
 	c := n.cfg
-	n.chat = livechat.New(livechat.Config{NodeID: c.NodeID, GreetDelay: c.GreetDelay}, n.hub)
+	n.chat = livechat.New(livechat.Config{NodeID: c.NodeID, GreetDelay: c.GreetDelay, DefaultRoom: defaultRoom, RoomMaxLen: maxRoomBytes}, n.hub)
 	n.ws, err = ws.New(ws.Config{
 		Addr: c.Addr, Listeners: c.Listeners, Backlog: c.ListenBacklog, Pollers: c.Pollers,
 		MaxConnections: n.connections, AcceptRate: float64(c.AcceptRate), AcceptBurst: c.AcceptBurst, RetryAfter: c.RetryAfter,
@@ -133,7 +144,7 @@ func (n *node) startClients() (err error) {
 		PingInterval: c.PingInterval, PongTimeout: c.PongTimeout, CloseTimeout: c.CloseTimeout,
 		OutboxLimit: c.OutboxLimit, SendBuffer: cmp.Or(c.SocketSendBuffer, -1), ReceiveBuffer: cmp.Or(c.SocketReceiveBuffer, -1), UserTimeout: c.TCPUserTimeout,
 		Subprotocols: c.Subprotocols, CheckOrigin: originChecker(c.AllowedOrigins), Upgrade: upgrader(n.chat),
-		HTTP: web.Handler(web.Config{MaxMessageBytes: c.MaxMessage}), HTTPConnections: c.HTTPMaxConnections,
+		HTTP: web.Handler(web.Config{MaxMessageBytes: c.MaxMessage, DefaultRoom: defaultRoom, MaxRoomBytes: maxRoomBytes}), HTTPConnections: c.HTTPMaxConnections,
 		HTTPServer: &http.Server{
 			ReadHeaderTimeout: c.HTTPHeaderTimeout, ReadTimeout: c.HTTPReadTimeout, WriteTimeout: c.HTTPWriteTimeout, IdleTimeout: c.HTTPIdleTimeout,
 			MaxHeaderBytes: c.HeaderBytes, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
@@ -148,6 +159,13 @@ func (n *node) startClients() (err error) {
 		return &configError{c.Origin("addr"), c.Addr, err.Error(), "choose a free address, or stop what uses it"}
 	}
 	return nil
+}
+
+// churn counts connections that came or went.
+func (n *node) churn() (uint64, int64) {
+	s := n.ws.Stats()
+	held := s.Connections + s.Handshaking + s.HTTP
+	return 2*s.Accepted - uint64(held), held
 }
 
 // startAdmin opens the second listener. With the default address taken, by another node of this machine as a rule, it takes a
@@ -238,6 +256,7 @@ func (n *node) drain() error {
 	if err != nil {
 		err = fmt.Errorf("connections left after drain-window and shutdown-timeout were cut: %w", err)
 	}
+	n.trimmer.close()
 	n.chat.Close()
 	err = errors.Join(err, n.broker.Drain(ctx))
 	n.hub.Close()

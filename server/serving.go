@@ -14,6 +14,12 @@ import (
 	"throng/server/ws"
 )
 
+// What the chat and its page must agree upon, so that the page asks for no room that the chat refuses.
+const (
+	defaultRoom  = "livechat"
+	maxRoomBytes = 128
+)
+
 // hubBroker is the broker as the hub wants it: the two packages do not know each other.
 type hubBroker struct{ broker.Broker }
 
@@ -25,6 +31,8 @@ func (b hubBroker) Publish(channel string, data []byte, binary bool) error {
 		return nil
 	case errors.Is(err, broker.ErrBusy):
 		return hub.ErrBusy
+	case errors.Is(err, broker.ErrTooBig):
+		return hub.ErrTooBig
 	case errors.Is(err, broker.ErrDisconnected):
 		return hub.ErrDisconnected
 	case errors.Is(err, broker.ErrClosed):

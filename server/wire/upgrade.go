@@ -112,11 +112,19 @@ func (r *Request) Subprotocol(supported []string) string {
 		if nameOf(name) != nameProtocol {
 			continue
 		}
-		for e, rest, more := nextElement(list); more; e, rest, more = nextElement(rest) {
-			for _, s := range supported {
-				if string(e) == s && s != "" {
-					return s
-				}
+		if s := firstSupported(list, supported); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// firstSupported returns the first element of a comma-separated list that supported has too, or "".
+func firstSupported(list []byte, supported []string) string {
+	for e, rest, more := nextElement(list); more; e, rest, more = nextElement(rest) {
+		for _, s := range supported {
+			if string(e) == s && s != "" {
+				return s
 			}
 		}
 	}
