@@ -71,7 +71,7 @@ func newRoot(args []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newIdle(args), newFanout(args), newRooms(args), newLatency(args), newStorm(args),
-		newHandshake(args), newNullServer())
+		newHandshake(args), newCompare(args), newMillion(args), newReport(), newNullServer())
 	return root
 }
 

@@ -19,6 +19,8 @@ type common struct {
 	serverCPUs string
 	clientCPUs string
 	out        string
+	html       string
+	base       string // of a comparison
 	noCeiling  bool
 	natsURL    string
 	serverPIDs []int
@@ -29,7 +31,7 @@ func (c *common) register(fs *pflag.FlagSet, conns int) {
 	o := &c.opts
 	fs.StringSliceVar(&o.Targets, "target", []string{"ws://127.0.0.1:8080/livechat"}, "server to load, ws:// or wss:// (http:// for sse); several are used in turn; "+engine.ChannelMark+" stands for the channel's name")
 	fs.StringSliceVar(&o.PublishTargets, "publish-target", nil, "server that publishers connect to instead (another node); they are then connections of their own")
-	fs.StringVar(&o.Spawn, "spawn", "", "start this server first: a command line with {addr} (and {admin}, {port}) for free loopback addresses; replaces --target")
+	fs.StringVar(&o.Spawn, "spawn", "", "start this server first: a command line with {addr} (and {admin}, {port}) for free loopback addresses and {dir} for a fresh directory; replaces --target")
 	fs.StringVar(&o.SpawnTarget, "spawn-target", "ws://{addr}/livechat", "target URL of the spawned server")
 	fs.StringVar(&o.Name, "name", "server", "name of the server in reports")
 	fs.StringVar(&o.Dialect, "dialect", "raw", "client protocol: "+strings.Join(engine.DialectNames(), ", "))
@@ -57,6 +59,7 @@ func (c *common) register(fs *pflag.FlagSet, conns int) {
 	fs.IntVar(&o.Agents, "agents", 0, "take this many workers from agents over NATS instead of this machine")
 	fs.StringVar(&c.natsURL, "nats-url", "nats://127.0.0.1:4222", "NATS server that agents listen at")
 	fs.StringVar(&c.out, "out", "", "write the report as JSON to this file")
+	fs.StringVar(&c.html, "html", "", "write the report as one self-contained HTML page to this file")
 	fs.BoolVar(&c.noCeiling, "no-ceiling", false, "skip the run against the built-in null server")
 }
 

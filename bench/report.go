@@ -37,6 +37,7 @@ func (c *common) report(cmd *cobra.Command, args []string, scene func(context.Co
 	r.Partial = ctx.Err() != nil
 	r.Passed = len(r.Misses) == 0 && !r.Partial
 	r.Seconds = time.Since(begin).Seconds()
+	c.compared(r)
 	c.standing(r)
 	return c.deliver(cmd, r)
 }
@@ -59,6 +60,11 @@ func (c *common) deliver(cmd *cobra.Command, r *result.Report) error {
 	if c.out != "" {
 		if err := r.Write(c.out); err != nil {
 			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	if c.html != "" {
+		if err := result.WriteHTML(c.html, r); err != nil {
+			return fmt.Errorf("--html: %w", err)
 		}
 	}
 	if !r.Passed {

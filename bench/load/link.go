@@ -68,7 +68,10 @@ func StartChild(start func(*exec.Cmd) error) (*Child, error) {
 // PID of the child.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
 
-func (c *Child) Read(p []byte) (int, error)  { return c.out.Read(p) }
+// Read takes from the child's standard output: its answers.
+func (c *Child) Read(p []byte) (int, error) { return c.out.Read(p) }
+
+// Write gives to the child's standard input: its orders.
 func (c *Child) Write(p []byte) (int, error) { return c.in.Write(p) }
 
 // Close ends the child's orders and waits for it, killing it after a grace time.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"throng/bench/load"
@@ -81,10 +82,21 @@ func (o *Outcome) judge(run *result.Run) {
 				o.miss("%s: %d %s", at, x.n, x.text)
 			}
 		}
-		if p.Window != nil && p.Window.Disturbed {
-			o.Notes = append(o.Notes, fmt.Sprintf("%s: disturbed, other processes used %.2f cores", at, p.Window.OtherCPU))
+	}
+	if d := disturbances(run); d != "" {
+		o.Notes = append(o.Notes, fmt.Sprintf("%sround %d was disturbed: other processes used %s", where, run.Round, d))
+	}
+}
+
+// disturbances lists the disturbed phases with the cores that others used.
+func disturbances(run *result.Run) string {
+	var out []string
+	for i := range run.Phases {
+		if p := &run.Phases[i]; p.Window != nil && p.Window.Disturbed && p.Name != "warm-up" {
+			out = append(out, fmt.Sprintf("%.2f cores during %s", p.Window.OtherCPU, p.Name))
 		}
 	}
+	return strings.Join(out, ", ")
 }
 
 // Idle opens all connections, holds them for hold with heartbeats, then sends one
@@ -157,6 +169,10 @@ func (s *Session) fanout(ctx context.Context, spec FanoutSpec) error {
 	if err := s.Open(ctx); err != nil {
 		return err
 	}
+	return s.traffic(ctx, spec)
+}
+
+func (s *Session) traffic(ctx context.Context, spec FanoutSpec) error {
 	for _, w := range spec.Window {
 		if err := s.Warm(ctx, w); err != nil {
 			return err

@@ -33,6 +33,7 @@ type Server struct {
 	Command string
 
 	cmd   *exec.Cmd
+	dir   string // of {dir}, removed at the end
 	tail  tail
 	ended chan struct{}
 	err   error
@@ -72,7 +73,7 @@ func FreePort() (int, error) {
 }
 
 // StartServer runs the command line. {addr}, {port} and {admin} in it are replaced
-// by free loopback addresses; it is split at spaces (quotes keep words together),
+// by free loopback addresses, {dir} by a fresh directory; it is split at spaces (quotes keep words together),
 // run without a shell, pinned to cpus, and ready when {addr} accepts.
 func StartServer(ctx context.Context, line string, cpus probe.CPUs, env ...string) (*Server, error) {
 	port, err := FreePort()
@@ -89,6 +90,12 @@ func StartServer(ctx context.Context, line string, cpus probe.CPUs, env ...strin
 		s.Admin = "127.0.0.1:" + strconv.Itoa(admin)
 		fill = append(fill, "{admin}", s.Admin)
 	}
+	if strings.Contains(line, "{dir}") {
+		if s.dir, err = os.MkdirTemp("", "bench-server-"); err != nil {
+			return nil, err
+		}
+		fill = append(fill, "{dir}", s.dir)
+	}
 	words, err := splitWords(strings.NewReplacer(fill...).Replace(line))
 	if err != nil {
 		return nil, err
@@ -100,7 +107,7 @@ func StartServer(ctx context.Context, line string, cpus probe.CPUs, env ...strin
 	s.cmd.WaitDelay = time.Second                           // a grandchild may hold the output open
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
 	if err := cpus.Start(s.cmd); err != nil {
-		return nil, fmt.Errorf("start %q: %w", s.Command, err)
+		return nil, errors.Join(fmt.Errorf("start %q: %w", s.Command, err), s.clean())
 	}
 	go func() { s.err = s.cmd.Wait(); close(s.ended) }()
 	if err := s.await(ctx); err != nil {
@@ -142,7 +149,7 @@ func (s *Server) PIDs() []int {
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Stop asks the server's process group to end, waits, and kills it if it does not.
-func (s *Server) Stop() error {
+func (s *Server) Stop() (err error) {
 	s.once.Do(func() {
 		group := -s.cmd.Process.Pid // of our own making, see Setpgid
 		_ = syscall.Kill(group, syscall.SIGTERM)
@@ -152,8 +159,16 @@ func (s *Server) Stop() error {
 			_ = syscall.Kill(group, syscall.SIGKILL)
 			<-s.ended
 		}
+		err = s.clean()
 	})
-	return nil
+	return err
+}
+
+func (s *Server) clean() error {
+	if s.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(s.dir)
 }
 
 // Interrupt sends SIGINT, which ends a profiling session in order.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"throng/bench/engine"
@@ -177,10 +178,14 @@ func (s *Session) End() {
 		s.fleet.Close()
 		s.fleet = nil
 	}
-	for _, srv := range s.servers {
-		if err := srv.Stop(); err != nil {
-			s.ui.Note("stop server: %v", err)
-		}
+	errs := make([]error, len(s.servers))
+	var wg sync.WaitGroup
+	for i, srv := range s.servers {
+		wg.Go(func() { errs[i] = srv.Stop() })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		s.ui.Note("stop server: %v", err)
 	}
 	s.servers = nil
 }
