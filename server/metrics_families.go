@@ -73,6 +73,8 @@ func wsConnectionFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.WS.PongTimeouts) }),
 		single("throng_ws_slow_consumers_total", "Connections cut because their outbox was over its limit.", counter,
 			func(s *Snapshot) float64 { return float64(s.WS.SlowConsumers) }),
+		single("throng_ws_lost_posts_total", "Calls for a connection's poller that found its inbox full.", counter,
+			func(s *Snapshot) float64 { return float64(s.WS.LostPosts) }),
 		single("throng_ws_panics_total", "Panics of handlers; each cost one connection.", counter,
 			func(s *Snapshot) float64 { return float64(s.WS.Panics) }),
 	}

@@ -17,6 +17,21 @@ type Refusal struct {
 	Reason string // one short line for the response body; no secrets
 }
 
+// KeepAlive says how silence is broken and what follows when it is not.
+type KeepAlive struct {
+	Frame  []byte         // prebuilt, shared; sent as ping
+	NoPong wire.CloseCode // sent when nothing comes back within PongTimeout; wire.CloseAbnormal: cut without a word
+	Always bool           // every PingInterval, also to a client that talks: for clients that count on it
+}
+
+const maxKeepAlives = 4
+
+// Waker is implemented by Handlers that call Conn.WakeIn.
+type Waker interface {
+	// Woken runs on the connection's poller, like Message.
+	Woken()
+}
+
 // Handler is the upper half of one connection. Open and Message run on the connection's poller and must
 // not block. Closed is called exactly once, after the last Message has returned, and must not block either.
 type Handler interface {
@@ -52,6 +67,12 @@ type Config struct {
 	PongTimeout  time.Duration // silence after a ping before the cut; default 8 s
 	CloseTimeout time.Duration // between close frame and cut; default 5 s
 	WheelTick    time.Duration // resolution of all these deadlines; default 100 ms
+
+	Inbox int // calls posted to one poller and not run yet; default 65,536, above it Post fails
+
+	// KeepAlives are ways to keep a connection alive besides WebSocket pings, which are number 0; Conn.UseKeepAlive
+	// chooses one.
+	KeepAlives [maxKeepAlives]KeepAlive
 
 	OutboxLimit    int           // unsent bytes per connection, 32 more counted per frame; default 1 MiB, above it the peer is a slow consumer and cut
 	SendBuffer     int           // SO_SNDBUF, bytes; default 64 KiB (the kernel doubles it); -1 = kernel's autotuning, up to 4 MiB per stuck peer
@@ -93,6 +114,7 @@ func (c *Config) setDefaults() {
 	c.MaxFrame = cmp.Or(c.MaxFrame, c.MaxMessage)
 	c.PingInterval = cmp.Or(c.PingInterval, 25*time.Second)
 	c.PongTimeout = cmp.Or(c.PongTimeout, 8*time.Second)
+	c.Inbox = cmp.Or(c.Inbox, 65_536)
 	c.CloseTimeout = cmp.Or(c.CloseTimeout, 5*time.Second)
 	c.WheelTick = cmp.Or(c.WheelTick, 100*time.Millisecond)
 	c.OutboxLimit = cmp.Or(c.OutboxLimit, 1<<20)

@@ -27,6 +27,8 @@ const (
 	stateDiscarding
 	// stateClosed: the descriptor is gone. Set by gone.
 	stateClosed
+	// stateInbox: no client at all but a poller's inbox (post.go).
+	stateInbox
 )
 
 // Conn is one client connection. It implements hub.Subscriber.
@@ -44,11 +46,15 @@ type Conn struct {
 	out     outbox
 	cause   wire.CloseCode // what ended the connection; the first one wins
 	flags   connFlags
+	alive   uint8  // index of its KeepAlive
 	wheelAt uint16 // guarded by wheel.mu: slot + 1, 0 = in none, wheelGone = never again
 	wheelIx uint32 // guarded by wheel.mu: index in that slot
 
+	pingedAt uint32 // guarded by the mutex: wheel tick of the last ping; of the upgrade before there is one
+
 	state    atomic.Uint32
 	lastSeen atomic.Uint32 // wheel tick of the last read
+	wakeAt   atomic.Uint32 // wheel tick at which the Handler wants to be woken, 0 = never
 }
 
 type connFlags uint8

@@ -12,9 +12,6 @@ import (
 	"github.com/lesismal/nbio"
 	"github.com/lesismal/nbio/logging"
 	"github.com/lesismal/nbio/mempool"
-	"golang.org/x/sys/unix"
-
-	"throng/server/wire"
 )
 
 // What we need of nbio and cannot have by its public methods:
@@ -122,57 +119,4 @@ func newEngine(s *Server) *nbio.Engine {
 func (s *Server) register(c *Conn) error {
 	_, err := s.engine.AddConn(net.Conn(&c.nb))
 	return err
-}
-
-// pollerProbe is the Handler of a descriptor that is at its end from the start: its Closed says that the
-// poller it was given to runs.
-type pollerProbe struct{ running *sync.WaitGroup }
-
-// Open implements Handler.
-func (pollerProbe) Open() {}
-
-// Message implements Handler.
-func (pollerProbe) Message(wire.Opcode, []byte) error { return nil }
-
-// Closed implements Handler.
-func (p pollerProbe) Closed(wire.CloseCode) { p.running.Done() }
-
-// awaitPollers returns when every poller is in its loop. nbio's pollers clear their stop flag when they begin, so a Stop
-// that comes earlier is forgotten and waits for ever while the poller spins.
-func (s *Server) awaitPollers() error {
-	var running sync.WaitGroup
-	var spare []int
-	defer func() {
-		for _, fd := range spare {
-			_ = unix.Close(fd)
-		}
-	}()
-	reached := make([]bool, s.cfg.Pollers)
-	for missing := len(reached); missing > 0; {
-		var ends [2]int
-		if err := unix.Pipe2(ends[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
-			return fmt.Errorf("ws: probe pollers: %w", err)
-		}
-		spare = append(spare, ends[1])
-		i := ends[0] % len(reached) // descriptors choose their poller by number
-		if reached[i] {
-			spare = append(spare, ends[0])
-			continue
-		}
-		reached[i] = true
-		missing--
-		c := s.newConn(ends[0])
-		running.Add(1)
-		c.setHandler(pollerProbe{&running})
-		s.stats.slots.Add(1)
-		if err := s.register(c); err != nil {
-			return fmt.Errorf("ws: probe pollers: %w", err)
-		}
-	}
-	for _, fd := range spare {
-		_ = unix.Close(fd)
-	}
-	spare = nil
-	running.Wait()
-	return nil
 }

@@ -3,6 +3,7 @@ package ws
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 
@@ -97,6 +98,8 @@ func (c *Conn) upgrade(s *Server, r *wire.Request, rest []byte) verdict {
 	c.out.push(wire.AppendSwitching(make([]byte, 0, 160), r.Key, r.Subprotocol(s.cfg.Subprotocols), ""))
 	c.state.Store(uint32(stateOpen))
 	c.flags |= flagCounted
+	// As if pinged up to an eighth of an interval ago, so that connections which came together are not pinged together for ever.
+	c.pingedAt = s.wheel.now() - rand.Uint32N(1+s.wheel.in(s.cfg.PingInterval)/8)
 	c.unlock()
 	s.stats.open.Add(1)
 	s.stats.handshake(handshakeOK)

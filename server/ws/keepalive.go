@@ -1,8 +1,8 @@
 package ws
 
 import (
-	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +17,7 @@ func (s *Server) due(c *Conn) uint32 {
 		c.refuse(http.StatusRequestTimeout, "request head not received in time")
 		return s.wheel.in(s.cfg.CloseTimeout)
 	case stateOpen:
-		return c.keepAlive(s)
+		return s.openDue(c)
 	case stateClosing, stateDiscarding:
 		c.terminate()
 		return s.wheel.in(s.cfg.CloseTimeout) // the poller closes it; look again should that be late
@@ -25,34 +25,91 @@ func (s *Server) due(c *Conn) uint32 {
 	return 0
 }
 
-// keepAlive pings a silent peer and cuts one that stayed silent. Any byte counts as life.
+// UseKeepAlive makes c use the given one of Config.KeepAlives. Any goroutine; meant for Handler.Open.
+func (c *Conn) UseKeepAlive(i uint8) {
+	c.lock()
+	c.alive = i
+	c.unlock()
+}
+
+// WakeIn asks for one call of the Handler's Woken in d; 0 takes an earlier wish back. There is one wish at a time.
+// Resolution is Config.WheelTick, and up to a PingInterval late is possible for d beyond the wheel's horizon. Any goroutine.
+func (c *Conn) WakeIn(d time.Duration) {
+	if d <= 0 {
+		c.wakeAt.Store(0)
+		return
+	}
+	s := c.srv
+	at := s.wheel.now() + s.wheel.in(d)
+	c.wakeAt.Store(at)
+	s.wheel.scheduleEarlier(c, d)
+}
+
+// openDue does what is due for an open connection and returns the ticks until the next deadline.
+func (s *Server) openDue(c *Conn) uint32 {
+	now := s.wheel.now()
+	if at := c.wakeAt.Load(); at != 0 && int32(now-at) >= 0 && c.wakeAt.CompareAndSwap(at, 0) {
+		c.Post(c.woken)
+	}
+	next := c.keepAlive(s)
+	if at := c.wakeAt.Load(); at != 0 {
+		next = min(next, max(1, at-now))
+	}
+	return next
+}
+
+func (c *Conn) woken() {
+	if w, is := c.handler().(Waker); is {
+		w.Woken()
+	}
+}
+
+// keepAlive pings when it is time and cuts a peer that stayed silent. Any byte counts as life. It may be called early: a deadline
+// may have been for something else.
 func (c *Conn) keepAlive(s *Server) uint32 {
 	idle := s.wheel.now() - c.lastSeen.Load()
 	interval, timeout := s.wheel.in(s.cfg.PingInterval), s.wheel.in(s.cfg.PongTimeout)
 	c.lock()
+	way := &s.cfg.KeepAlives[c.alive]
+	since := s.wheel.now() - c.pingedAt
 	pinged := c.flags&flagPinged != 0
-	if pinged && idle > timeout { // an answer within the tick of the ping was seen exactly timeout ago
-		c.cause = wire.CloseAbnormal
+	switch {
+	case pinged && since < timeout:
+		c.unlock()
+		return timeout - since
+	case pinged && idle > since: // an answer within the tick of the ping was seen exactly since ago
 		c.unlock()
 		s.stats.pongTimeouts.Add(1)
-		c.terminate()
+		c.noPong(way.NoPong)
 		return s.wheel.in(s.cfg.CloseTimeout)
 	}
 	c.flags &^= flagPinged
-	ping := idle >= interval
+	quiet := idle
+	if way.Always {
+		quiet = since
+	}
+	ping := quiet >= interval
 	if ping {
 		c.flags |= flagPinged
+		c.pingedAt = s.wheel.now()
 	}
 	c.unlock()
-	if ping {
-		s.statsOf(c).pingsOut.Add(1)
-		if c.Send(pingFrame) {
-			c.Flush()
-		}
-		return timeout
+	if !ping {
+		return interval - quiet
 	}
-	// Up to an eighth earlier, so that connections which came together are not pinged together for ever.
-	return interval - idle - rand.Uint32N(max(1, (interval-idle)/8))
+	s.statsOf(c).pingsOut.Add(1)
+	if c.Send(way.Frame) {
+		c.Flush()
+	}
+	return timeout
+}
+
+func (c *Conn) noPong(code wire.CloseCode) {
+	if code == wire.CloseAbnormal {
+		c.terminate()
+		return
+	}
+	c.Close(code, "no pong")
 }
 
 // terminate cuts the connection without further words. Any goroutine; the poller closes the descriptor.

@@ -33,7 +33,11 @@ func (c *Conn) turn(s *Server) (v verdict) {
 			v = c.panicked(s, r)
 		}
 	}()
-	if c.load() == stateClosed { // also the acquire that pairs with newConn
+	switch c.load() { // also the acquire that pairs with newConn
+	case stateClosed:
+		return keep
+	case stateInbox:
+		s.inboxes[c.Shard()].run(s)
 		return keep
 	}
 	buf := s.engine.PollerBuffer(&c.nb)

@@ -25,6 +25,7 @@ type Server struct {
 	engine *nbio.Engine
 	maxFD  int // descriptors from here on do not fit nbio's table
 
+	inboxes  []inbox // by poller
 	wheel    *wheel
 	writable *writable
 	spare    spareFD
@@ -47,6 +48,7 @@ type Server struct {
 // New prepares a Server; Start opens its port.
 func New(cfg Config) (*Server, error) {
 	cfg.setDefaults()
+	cfg.KeepAlives[0] = KeepAlive{Frame: pingFrame, NoPong: wire.CloseAbnormal}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -82,10 +84,11 @@ func (s *Server) Start() error {
 		s.closeListeners()
 		return fmt.Errorf("ws: start pollers: %w", err)
 	}
-	if err := s.awaitPollers(); err != nil {
+	if err := s.openInboxes(); err != nil {
 		s.closeListeners()
 		return err
 	}
+	s.awaitPollers()
 	s.http = &httpListener{conns: make(chan net.Conn, s.cfg.HTTPConnections), addr: s.Addr(), closed: make(chan struct{})}
 	s.httpServer, s.httpDone = s.newHTTPServer(), make(chan struct{})
 	go s.serveHTTP()

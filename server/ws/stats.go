@@ -61,7 +61,7 @@ type pollerStats struct {
 	textIn, binaryIn         atomic.Uint64
 	pingsIn, pongsIn         atomic.Uint64
 	pingsOut                 atomic.Uint64
-	slowCuts                 atomic.Uint64
+	slowCuts, lostPosts      atomic.Uint64
 	lostSlow, lostUnsent     atomic.Uint64
 	closedByPeer, closedByUs [codeCounters]atomic.Uint64
 	_                        [64]byte
@@ -136,6 +136,7 @@ type Stats struct {
 	OutboxBytes                    int64             // now: unsent bytes of connections whose socket is full
 	Blocked                        int               // now: connections whose socket is full
 	Panics                         uint64
+	LostPosts                      uint64 // calls for a connection's poller that found its inbox full
 }
 
 // Stats returns the counters. Any goroutine; cheap enough for a scrape, not for a hot path.
@@ -159,6 +160,7 @@ func (s *Server) Stats() Stats {
 		out.PingsIn += p.pingsIn.Load()
 		out.PongsIn += p.pongsIn.Load()
 		out.PingsOut += p.pingsOut.Load()
+		out.LostPosts += p.lostPosts.Load()
 		out.SlowConsumers += p.slowCuts.Load()
 		out.LostBytesSlow += p.lostSlow.Load()
 		out.LostBytesUnsent += p.lostUnsent.Load()

@@ -50,6 +50,23 @@ func (w *wheel) schedule(c *Conn, d time.Duration) {
 	w.mu.Unlock()
 }
 
+// scheduleEarlier moves c's deadline to d from now unless it comes earlier anyway. Any goroutine.
+func (w *wheel) scheduleEarlier(c *Conn, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ticks := w.in(d)
+	if c.wheelAt == wheelGone {
+		return
+	}
+	if c.wheelAt != 0 {
+		if left := (uint32(c.wheelAt-1) - w.ticks.Load()) % wheelSlots; left <= ticks {
+			return
+		}
+	}
+	w.unlink(c)
+	w.link(c, ticks)
+}
+
 // remove takes c out for good. Any goroutine; a deadline being handled right now will not put it back.
 func (w *wheel) remove(c *Conn) {
 	w.mu.Lock()

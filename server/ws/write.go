@@ -12,11 +12,11 @@ import (
 )
 
 // Send queues a shared frame, which must never change afterwards. It returns true when the caller must call Flush later;
-// false when somebody else will, or when the connection takes nothing any more. Any goroutine; never blocks.
+// false when somebody else will, or when the connection takes nothing: before its Handler's Open and after a close frame. Any goroutine; never blocks.
 // An outbox over its limit makes the peer a slow consumer: what is queued is dropped and the connection closed with 3008.
 func (c *Conn) Send(frame []byte) bool {
 	c.lock()
-	if c.load() > stateOpen || c.closedLocked() {
+	if c.load() != stateOpen || c.closedLocked() {
 		c.unlock()
 		return false
 	}

@@ -1,0 +1,115 @@
+package ws
+
+import (
+	"testing"
+	"time"
+
+	"throng/server/wire"
+)
+
+// awake is a Handler that asks to be woken.
+type awake struct {
+	echo
+	woken chan *Conn
+}
+
+func (a *awake) Open()  { a.c.WakeIn(30 * time.Millisecond) }
+func (a *awake) Woken() { a.woken <- a.c }
+
+func upgradeTo(h func(c *Conn) Handler) Config {
+	return Config{
+		WheelTick: 5 * time.Millisecond,
+		Upgrade:   func(c *Conn, _ *wire.Request) (Handler, *Refusal) { return h(c), nil },
+	}
+}
+
+func TestHandlerIsWokenOnItsPoller(t *testing.T) {
+	woken := make(chan *Conn, 10)
+	f := start(t, upgradeTo(func(c *Conn) Handler { return &awake{echo: echo{c: c}, woken: woken} }), nil)
+	c := f.dial()
+	conn := <-woken
+	conn.WakeIn(time.Hour)
+	conn.WakeIn(10 * time.Millisecond) // the later wish counts, though it is for earlier
+	<-woken
+	conn.WakeIn(10 * time.Millisecond)
+	conn.WakeIn(0)
+	c.send(wire.OpText, "still a connection")
+	c.want(wire.OpText, "still a connection")
+}
+
+func TestPostRunsOnThePollerAndFlushes(t *testing.T) {
+	f := start(t, Config{}, nil)
+	c := f.dial()
+	conn := f.conn(0)
+	for i := range 100 {
+		msg := string(rune('a' + i%26))
+		if !conn.Post(func() { conn.Send(wire.AppendFrame(nil, wire.OpText, []byte(msg))) }) {
+			t.Fatal("inbox full")
+		}
+	}
+	for i := range 100 {
+		c.want(wire.OpText, string(rune('a'+i%26)))
+	}
+	conn.Post(func() { panic("planted") })
+	c.wantClose(wire.CloseInternal)
+	c.Close()
+	await(t, "closed", func() bool { return f.Stats().Connections == 0 })
+	conn.Post(func() { t.Error("ran for a closed connection") })
+	other := f.dial()
+	done := make(chan struct{})
+	f.conn(1).Post(func() { close(done) })
+	<-done
+	other.send(wire.OpText, "x")
+	other.want(wire.OpText, "x")
+}
+
+func TestPostToAFullInboxFails(t *testing.T) {
+	f := start(t, Config{Pollers: 1, Inbox: 3}, nil)
+	f.dial()
+	conn := f.conn(0)
+	release := make(chan struct{})
+	began := make(chan struct{})
+	conn.Post(func() { close(began); <-release })
+	<-began
+	for i := range 3 {
+		if !conn.Post(func() {}) {
+			t.Fatalf("post %d refused", i)
+		}
+	}
+	if conn.Post(func() {}) {
+		t.Error("a fourth was taken")
+	}
+	close(release)
+	if f.Stats().LostPosts != 1 {
+		t.Errorf("%d lost posts counted, want 1", f.Stats().LostPosts)
+	}
+}
+
+// Some clients count on a ping every interval, however much they talk.
+func TestPingsThatAlwaysCome(t *testing.T) {
+	cfg := upgradeTo(func(c *Conn) Handler { return &always{echo{c: c}} })
+	cfg.PingInterval, cfg.PongTimeout = 600*time.Millisecond, 500*time.Millisecond
+	cfg.KeepAlives[1] = KeepAlive{Frame: wire.AppendFrame(nil, wire.OpText, []byte("{}")), NoPong: wire.CloseNoPong, Always: true}
+	f := start(t, cfg, nil)
+	c := f.dial()
+	for range 3 {
+		c.want(wire.OpText, "{}")
+		c.write(wire.AppendMaskedFrame(nil, wire.OpPong, true, nil, testMask)) // any byte is life
+	}
+	for { // and now silence
+		op, p, err := c.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if op == wire.OpClose {
+			if code, _, _ := wire.ParseCloseBody(p); code != wire.CloseNoPong {
+				t.Errorf("closed with %d", code)
+			}
+			return
+		}
+	}
+}
+
+type always struct{ echo }
+
+func (a *always) Open() { a.c.UseKeepAlive(1) }
