@@ -98,7 +98,7 @@ type Limits struct {
 	// cuts the connection of the whole node.
 	MaxChannelBytes int
 	// MaxMessageBytes is the largest payload Publish takes, in bytes. Default: what the NATS server takes (1 MiB
-	// unless configured); a larger value is cut down to that.
+	// unless configured); a larger value is cut down to that, and to QueueBytes.
 	MaxMessageBytes int
 	// QueueMessages and QueueBytes bound the publications accepted but not yet written, by number and by payload
 	// bytes. Defaults 65,536 and 16 MiB: about half a second of full speed for small messages, and a bounded price
@@ -139,6 +139,7 @@ func (l *Limits) setDefaults() {
 			*f.field = f.value
 		}
 	}
+	l.MaxMessageBytes = min(l.MaxMessageBytes, l.QueueBytes) // what can never fit is too big, not "busy"
 }
 
 func (l *Limits) validate() error {
@@ -154,12 +155,7 @@ func (l *Limits) validate() error {
 		{"Readers", l.Readers},
 		{"ReaderMessages", l.ReaderMessages},
 	} {
-		if f.value < 0 {
-			errs = append(errs, &ConfigError{
-				Field: f.name, Value: fmt.Sprint(f.value),
-				Why: errors.New("is negative"), Fix: "give a positive number, or 0 for the default",
-			})
-		}
+		errs = append(errs, checkCount(f.name, f.value))
 	}
 	if l.MaxChannelBytes > maxMaxChannelBytes {
 		errs = append(errs, &ConfigError{
@@ -169,4 +165,14 @@ func (l *Limits) validate() error {
 		})
 	}
 	return errors.Join(errs...)
+}
+
+func checkCount(field string, value int) error {
+	if value >= 0 {
+		return nil
+	}
+	return &ConfigError{
+		Field: field, Value: fmt.Sprint(value),
+		Why: errors.New("is negative"), Fix: "give a positive number, or 0 for the default",
+	}
 }

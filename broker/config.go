@@ -57,6 +57,12 @@ type Config struct {
 	// ConfirmInterval is the least time between the PINGs that confirm publications. Default 50 ms: at most 20
 	// small frames a second, and what can be in doubt when a link dies is what was written in that time.
 	ConfirmInterval time.Duration
+	// ConfirmTimeout is how long such a PING may go unanswered before the link is declared dead. Default 10 s:
+	// longer than any pause of a healthy server, shorter than the 15 s of F7.
+	ConfirmTimeout time.Duration
+	// OutboundBytes is how much may wait for the NATS socket before the publisher waits too and the publish queue
+	// fills. Default 1 MiB: large writes, yet gone within a second on a 10 Mbit/s link.
+	OutboundBytes int
 	// LogInterval is the least time between log lines of one kind. Default 10 s.
 	LogInterval time.Duration
 	// Logger takes the events of the link. Default slog.Default().
@@ -74,6 +80,9 @@ func (c *Config) setDefaults() {
 	if c.MaxPings == 0 {
 		c.MaxPings = 2
 	}
+	if c.OutboundBytes == 0 {
+		c.OutboundBytes = 1 << 20
+	}
 	for _, f := range []struct {
 		field *time.Duration
 		value time.Duration
@@ -84,6 +93,7 @@ func (c *Config) setDefaults() {
 		{&c.ReconnectMin, 100 * time.Millisecond},
 		{&c.ReconnectMax, 5 * time.Second},
 		{&c.ConfirmInterval, 50 * time.Millisecond},
+		{&c.ConfirmTimeout, 10 * time.Second},
 		{&c.LogInterval, 10 * time.Second},
 	} {
 		if *f.field == 0 {
@@ -103,7 +113,7 @@ func (c *Config) validate() error {
 	}{
 		{"ConnectTimeout", c.ConnectTimeout}, {"PingInterval", c.PingInterval}, {"WriteTimeout", c.WriteTimeout},
 		{"ReconnectMin", c.ReconnectMin}, {"ReconnectMax", c.ReconnectMax},
-		{"ConfirmInterval", c.ConfirmInterval}, {"LogInterval", c.LogInterval},
+		{"ConfirmInterval", c.ConfirmInterval}, {"ConfirmTimeout", c.ConfirmTimeout}, {"LogInterval", c.LogInterval},
 	} {
 		if f.value < 0 {
 			errs = append(errs, &ConfigError{
@@ -118,12 +128,7 @@ func (c *Config) validate() error {
 			Why: fmt.Errorf("is less than ReconnectMin %v", c.ReconnectMin), Fix: "make it at least that",
 		})
 	}
-	if c.MaxPings < 0 {
-		errs = append(errs, &ConfigError{
-			Field: "MaxPings", Value: fmt.Sprint(c.MaxPings),
-			Why: errors.New("is negative"), Fix: "give a positive number, or 0 for the default",
-		})
-	}
+	errs = append(errs, checkCount("MaxPings", c.MaxPings), checkCount("OutboundBytes", c.OutboundBytes))
 	return errors.Join(errs...)
 }
 

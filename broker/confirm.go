@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -13,8 +14,8 @@ import (
 // PING is under way, and at most one per interval unless somebody waits for it (Sync). When the connection dies,
 // what was written and not confirmed is counted as LostUnconfirmed.
 //
-// A PING without an answer within the timeout ends the link: nats.go drops its write buffer silently when a write
-// times out inside a call that returns no error, and only a new connection puts interest right again for certain.
+// A PING without an answer within the timeout ends the link, as nats.go's own pings do later: a server that has
+// stopped reading is no link, and only a new connection puts interest right again for certain.
 type confirmer struct {
 	conn     *nats.Conn // set before run
 	link     *link
@@ -34,13 +35,9 @@ type confirmer struct {
 	fences     []*fence
 }
 
-// confirmTimeout is how long a PING may go unanswered. Longer than any pause of a healthy server, shorter than the
-// 15 s within which a node must know that it is cut off (reliability.md, F7).
-const confirmTimeout = 10 * time.Second
-
-func newConfirmer(l *link, c *counters, interval time.Duration) *confirmer {
+func newConfirmer(l *link, c *counters, cfg *Config) *confirmer {
 	return &confirmer{
-		link: l, count: c, interval: interval, timeout: confirmTimeout,
+		link: l, count: c, interval: cfg.ConfirmInterval, timeout: cfg.ConfirmTimeout,
 		kick: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -144,7 +141,7 @@ func (c *confirmer) confirm() {
 		return
 	}
 	c.answer(fences, fmt.Errorf("%w: %w", ErrDisconnected, err))
-	if err == nats.ErrTimeout && now == generation && c.link.up.Load() {
+	if errors.Is(err, nats.ErrTimeout) && now == generation && c.link.up.Load() {
 		_ = c.conn.ForceReconnect() // fails only when the connection is closed already
 	}
 	trySignal(c.kick)

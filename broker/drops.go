@@ -23,17 +23,22 @@ func (d *dropLog) watch(sub *nats.Subscription) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !sub.IsValid() {
-		return // ended already: forget has counted it, or nobody wanted its messages any more
+		return // ended: counted already
 	}
 	d.collect(sub)
 }
 
-// forget counts a subscription's last drops; called just before it is ended.
-func (d *dropLog) forget(sub *nats.Subscription) {
+// end ends a subscription and counts its last drops. A drop between the count and the end is of a message that
+// nobody wants any more. nats.go is not called with mu held, since Stats takes it; a callback that comes between
+// finds the count so far in watched, and one that comes later finds the subscription ended.
+func (d *dropLog) end(sub *nats.Subscription) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.collect(sub)
+	d.mu.Unlock()
+	_ = sub.Unsubscribe() // fails only when ended already
+	d.mu.Lock()
 	delete(d.watched, sub)
+	d.mu.Unlock()
 }
 
 // tally brings the total up to date.

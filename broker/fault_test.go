@@ -202,7 +202,7 @@ func TestSilentLinkIsFoundDead(t *testing.T) {
 	eventually(t, "ready again", n, func() bool { return n.Ready() == nil })
 }
 
-// Close must not wait for a server that does not answer any longer than a write may take.
+// Close must not wait for a server that does not answer.
 func TestCloseDoesNotHangOnAStoppedNATS(t *testing.T) {
 	c := startChild(t)
 	n := connect(t, broker.Config{URLs: []string{"nats://" + c.addr}, WriteTimeout: 300 * time.Millisecond}, func(broker.Message) {})

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -159,7 +162,7 @@ func TestEventsOfOneKindAreLoggedOncePerInterval(t *testing.T) {
 
 func TestWhatAConnectionLeavesUnconfirmedIsCountedOnce(t *testing.T) {
 	var c counters
-	k := newConfirmer(newLink(), &c, time.Second)
+	k := newConfirmer(newLink(), &c, &Config{})
 	lost := func() uint64 { return c.lost[LostUnconfirmed].Load() }
 	k.handed, k.confirmed = 10, 7
 	k.roll(0)
@@ -212,6 +215,37 @@ func TestInterestThatNATSForgotIsRestoredAfterReconnect(t *testing.T) {
 	case <-got:
 	case <-time.After(30 * time.Second):
 		t.Fatalf("not heard: %+v", n.Stats())
+	}
+}
+
+// nats.go abandons the socket of a handshake that fails during a reconnect.
+func TestRefusedAttemptsLeaveNothingBehind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(path, []byte("authorization: { user: u, password: p }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := startEmbedded(t, EmbeddedConfig{ConfigFile: path})
+	n, err := Connect(Config{Server: e, User: "u", Password: "wrong", ReconnectMin: 1, ReconnectMax: 1, Logger: discard}, func(Message) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	attempts := func(total uint64) {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+			v, err := e.server.Varz(nil)
+			if err != nil || time.Now().After(deadline) {
+				t.Fatalf("attempts stopped: %v, %v", err, n.Ready())
+			}
+			if v.TotalConnections >= total {
+				return
+			}
+		}
+	}
+	attempts(5)
+	before := runtime.NumGoroutine()
+	attempts(105)
+	if now := runtime.NumGoroutine(); now > before+20 {
+		t.Errorf("%d goroutines after 100 refused attempts, %d before", now, before)
 	}
 }
 

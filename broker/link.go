@@ -92,18 +92,22 @@ func (n *NATS) callbacks() []nats.Option {
 
 func (n *NATS) onConnected(conn *nats.Conn) {
 	n.linkUp(conn)
-	n.events.event(slog.LevelInfo, "connected to NATS", linkAttrs(conn)...)
+	n.events.event(slog.LevelInfo, "connected to NATS", n.linkAttrs(conn)...)
 }
 
 func (n *NATS) onReconnected(conn *nats.Conn) {
 	n.count.reconnects.Add(1)
 	n.linkUp(conn)
-	n.events.event(slog.LevelInfo, "reconnected to NATS", linkAttrs(conn)...)
+	n.events.event(slog.LevelInfo, "reconnected to NATS", n.linkAttrs(conn)...)
 }
 
-func linkAttrs(conn *nats.Conn) []any {
+func (n *NATS) linkAttrs(conn *nats.Conn) []any {
+	url := conn.ConnectedUrlRedacted()
+	if n.cfg.Server != nil {
+		url = "in-process" // nats.go reports its default URL, to which nothing is connected
+	}
 	return []any{
-		"url", conn.ConnectedUrlRedacted(), "server", conn.ConnectedServerName(),
+		"url", url, "server", conn.ConnectedServerName(),
 		"version", conn.ConnectedServerVersion(), "max_payload", conn.MaxPayload(),
 	}
 }
@@ -159,7 +163,7 @@ func (n *NATS) onClosed(conn *nats.Conn) {
 
 func (n *NATS) onLameDuck(conn *nats.Conn) {
 	n.count.lameDuck.Add(1)
-	n.events.event(slog.LevelInfo, "NATS server is about to shut down", linkAttrs(conn)...)
+	n.events.event(slog.LevelInfo, "NATS server is about to shut down", n.linkAttrs(conn)...)
 }
 
 func (n *NATS) onAsyncError(_ *nats.Conn, sub *nats.Subscription, err error) {

@@ -284,7 +284,10 @@ func (m *Memory) Drain(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, m.abort)
 	defer stop()
 	<-m.done
-	return ctx.Err()
+	if m.life.Err() != nil {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // Close implements Broker.
@@ -311,6 +314,5 @@ func (m *Memory) teardown() {
 	m.readers.finish()
 	m.sending.Unlock()
 	m.readers.wait()
-	m.abort()
 	close(m.done)
 }

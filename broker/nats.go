@@ -61,9 +61,12 @@ func Connect(cfg Config, h Handler) (*NATS, error) {
 		connected: make(chan struct{}), callbacksDone: make(chan struct{}), done: make(chan struct{}),
 	}
 	n.drops = newDropLog(&n.count)
-	n.confirm = newConfirmer(n.link, &n.count, cfg.ConfirmInterval)
+	n.confirm = newConfirmer(n.link, &n.count, &cfg)
 	n.life, n.abort = context.WithCancel(context.Background())
-	n.dialer = &dialer{net: net.Dialer{Timeout: cfg.ConnectTimeout}, server: cfg.Server, timeout: cfg.WriteTimeout}
+	n.dialer = &dialer{
+		net: net.Dialer{Timeout: cfg.ConnectTimeout}, server: cfg.Server,
+		timeout: cfg.WriteTimeout, limit: int64(cfg.OutboundBytes),
+	}
 	conn, err := nats.Connect(strings.Join(cfg.URLs, ","), append(cfg.options(n.dialer), n.callbacks()...)...)
 	if err != nil {
 		n.abort()
@@ -155,7 +158,7 @@ func (c *counters) refused(err error) {
 	case errors.Is(err, ErrClosed):
 		c.lose(LostClosed, 1)
 	default:
-		panic("broker: publish error without a loss reason: " + err.Error())
+		c.lose(LostRejected, 1)
 	}
 }
 
@@ -241,31 +244,35 @@ func (n *NATS) Drain(ctx context.Context) error {
 	if !n.shutting.CompareAndSwap(false, true) {
 		return n.awaitDone(ctx)
 	}
+	before := n.count.lostWithLink()
 	f := newFence()
 	n.queue.close(f)
 	stop := context.AfterFunc(ctx, n.abort)
 	defer stop()
-	err := n.awaitConfirmed(ctx, f)
+	err := n.awaitConfirmed(f)
 	n.teardown()
-	if err == nil && n.aborted() {
-		err = ctx.Err()
+	switch {
+	case n.aborted() && ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ErrDisconnected) && n.count.lostWithLink() == before:
+		return nil // there was no link, and nothing that needed one
 	}
 	return err
 }
 
-// awaitConfirmed waits until NATS has confirmed the last publication. Nothing left in doubt is no error even with
-// the link down.
-func (n *NATS) awaitConfirmed(ctx context.Context, f *fence) error {
-	lostBefore := n.count.lost[LostDisconnected].Load()
+// awaitConfirmed waits until NATS has confirmed the last publication.
+func (n *NATS) awaitConfirmed(f *fence) error {
 	select {
 	case err := <-f.answer:
-		if errors.Is(err, ErrDisconnected) && n.count.lost[LostDisconnected].Load() == lostBefore {
-			return nil
-		}
 		return err
 	case <-n.life.Done():
-		return context.Cause(ctx)
+		return ErrClosed
 	}
+}
+
+// lostWithLink counts what the absence or death of the link has cost.
+func (c *counters) lostWithLink() uint64 {
+	return c.lost[LostDisconnected].Load() + c.lost[LostUnconfirmed].Load()
 }
 
 // Close implements Broker.
@@ -298,6 +305,7 @@ func (n *NATS) teardown() {
 	n.drops.tally()
 	close(n.confirm.stop)
 	n.conn.Close()
+	n.dialer.close()
 	<-n.confirm.done
 	<-n.callbacksDone
 	n.confirm.linkLost()
@@ -305,6 +313,5 @@ func (n *NATS) teardown() {
 	n.count.interest.Store(0)
 	n.readers.finish()
 	n.readers.wait()
-	n.abort()
 	close(n.done)
 }

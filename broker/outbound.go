@@ -33,13 +33,9 @@ type outbound struct {
 	err  error  // set once; Write returns it from then on
 }
 
-// outboundLimit is how many bytes may wait for the socket before the publisher does: enough for a write to be large
-// (nats-server reads up to 64 KiB at a time), little enough to be gone within a second on a 10 Mbit/s link.
-const outboundLimit = 1 << 20
-
-func newOutbound(conn net.Conn, timeout time.Duration) *outbound {
+func newOutbound(conn net.Conn, timeout time.Duration, limit int64) *outbound {
 	o := &outbound{
-		Conn: conn, timeout: timeout, limit: outboundLimit,
+		Conn: conn, timeout: timeout, limit: limit,
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	go o.pump()
@@ -139,18 +135,21 @@ func (o *outbound) SetDeadline(t time.Time) error { return o.Conn.SetReadDeadlin
 type dialer struct {
 	net     net.Dialer
 	server  InProcess
-	timeout time.Duration
+	timeout time.Duration // Config.WriteTimeout
+	limit   int64         // Config.OutboundBytes
 	current atomic.Pointer[outbound]
 }
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	d.close()
 	conn, err := d.net.Dial(network, address)
 	return d.wrap(conn, err)
 }
 
 // InProcessConn implements InProcess.
 func (d *dialer) InProcessConn() (net.Conn, error) {
+	d.close()
 	conn, err := d.server.InProcessConn()
 	return d.wrap(conn, err)
 }
@@ -159,9 +158,17 @@ func (d *dialer) wrap(conn net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := newOutbound(conn, d.timeout)
+	o := newOutbound(conn, d.timeout, d.limit)
 	d.current.Store(o)
 	return o, nil
+}
+
+// close ends the latest socket. nats.go has one at a time, and abandons it without closing when the handshake of a
+// reconnect fails: each refused attempt would leave a socket and a pump behind.
+func (d *dialer) close() {
+	if o := d.current.Swap(nil); o != nil {
+		_ = o.Close()
+	}
 }
 
 // admit waits until the current socket has room.

@@ -83,8 +83,7 @@ func (p *publisher) reconcile(changes map[string]bool) {
 		case wanted && !have:
 			p.subscribe(channel)
 		case !wanted && have:
-			p.n.drops.forget(sub)
-			_ = sub.Unsubscribe() // fails only when ended already
+			p.n.drops.end(sub)
 			delete(p.interest, channel)
 		}
 	}
