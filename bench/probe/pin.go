@@ -149,3 +149,23 @@ func holds(pid int, inodes map[string]bool) bool {
 	}
 	return false
 }
+
+// Group returns the pids of a process group: a server started by a script may be
+// several processes.
+func Group(pgid int) (pids []int) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		f, err := statFields(pid)
+		if err == nil && f[2] == strconv.Itoa(pgid) && f[0] != "Z" {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -20,7 +20,9 @@ func Table(w io.Writer, r *Report) error {
 		}
 	}
 	for i := range r.Runs {
-		phases(b, &r.Runs[i])
+		if len(r.Comparison) == 0 || r.Runs[i].Error != "" { // else it is in the file
+			phases(b, &r.Runs[i])
+		}
 	}
 	ceiling(b, r.Ceiling)
 	verdict(b, r)

@@ -135,11 +135,9 @@ func (s *Server) await(ctx context.Context) error {
 	}
 }
 
-// PIDs returns the server's processes: those that listen, else the one started
-// (a script may have children).
+// PIDs returns all processes of the server: a script may have started several.
 func (s *Server) PIDs() []int {
-	port := netip.MustParseAddrPort(s.Addr).Port()
-	if pids, err := probe.Listeners(port); err == nil && len(pids) > 0 {
+	if pids := probe.Group(s.cmd.Process.Pid); len(pids) > 0 {
 		return pids
 	}
 	return []int{s.cmd.Process.Pid}

@@ -147,6 +147,11 @@ func (s *Session) assemble(ctx context.Context, shares []load.Share) error {
 		return err
 	}
 	s.rss = t.RSS
+	if len(s.servers) > 0 { // what it took to start must not be counted against its connections
+		if err := sleep(ctx, s.opts.Settle); err != nil {
+			return err
+		}
+	}
 	if s.base, err = s.sampler.Take(); err != nil {
 		return err
 	}
@@ -250,7 +255,7 @@ func (s *Session) collect(name string) (*result.Phase, error) {
 func (s *Session) rssNow(t *load.Totals) {
 	if n := t.Counters.Open; n > 0 && t.RSS > s.rss && s.fleet.Workers() > 0 {
 		s.Run.Figures = put(s.Run.Figures, result.Figure{
-			Key: "client_rss_per_conn", Label: "harness: memory per connection", Unit: "B",
+			Key: "client_rss_per_conn", Label: "harness: memory per connection, fixed parts included", Unit: "B",
 			Value: float64(t.RSS-s.rss) / float64(n),
 		})
 	}

@@ -1,0 +1,69 @@
+# Targets of the bench, included by the top Makefile. Everything runs on loopback only.
+# Pin server and load to cores of their own where there are two or more; figures of unpinned runs say so.
+
+BENCH_SERVER_CPUS ?= 0
+BENCH_CLIENT_CPUS ?= 1
+BENCH_PIN := --server-cpus $(BENCH_SERVER_CPUS) --client-cpus $(BENCH_CLIENT_CPUS)
+# Connections of bench and bench-peers, and of bench-million.
+CONNECTIONS ?= 10000
+MILLION ?= 1000000
+HOLD ?= 5m
+ROUNDS ?= 2
+PROFILE ?= cpu
+LOAD ?= fanout
+BENCH_NODE := bin/throng --addr {addr} --admin-addr {admin} --data-dir {dir} --drain-window 100ms --log-level warn
+# <date>-<commit>-<machine>, as bench/results/ names its files; only `make bench-baseline` writes there.
+BENCH_STAMP = $(shell date -u +%Y%m%d)-$(shell git rev-parse --short=12 HEAD)-$(shell uname -n)
+BENCH_OUT ?= bin/results
+
+.PHONY: bench-bin bench bench-million bench-peers bench-peers-bin bench-baseline profile benchstat pgo
+
+bench-bin:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/throng ./server
+	$(GO) build -trimpath -o bin/bench ./bench
+	@mkdir -p $(BENCH_OUT)
+
+bench: bench-bin ## the node through idle, fan-out, storm, handshake and latency; reports in bin/results
+	bin/bench compare -c $(CONNECTIONS) --rounds $(ROUNDS) $(BENCH_PIN) --channel bench \
+		--server 'throng=$(BENCH_NODE)' --server 'bare-epoll=bin/bench null-server --addr {addr}' --base bare-epoll \
+		--no-ceiling --out $(BENCH_OUT)/$(BENCH_STAMP)-battery.json --html $(BENCH_OUT)/battery.html
+	bin/bench handshake $(BENCH_PIN) --channel bench --no-ceiling --spawn '$(BENCH_NODE)' --out $(BENCH_OUT)/$(BENCH_STAMP)-handshake.json
+	bin/bench latency $(BENCH_PIN) --channel bench --no-ceiling --spawn '$(BENCH_NODE)' --out $(BENCH_OUT)/$(BENCH_STAMP)-latency.json
+	bin/bench rooms $(BENCH_PIN) --channel bench --no-ceiling --spawn '$(BENCH_NODE)' --out $(BENCH_OUT)/$(BENCH_STAMP)-rooms.json
+
+bench-million: bench-bin ## a million idle connections, then one broadcast to all (MILLION=100000 HOLD=1m scales it down)
+	bin/bench million -c $(MILLION) --hold $(HOLD) --server-bin bin/throng --no-ceiling \
+		--out $(BENCH_OUT)/$(BENCH_STAMP)-million-$(MILLION).json --html $(BENCH_OUT)/million.html
+
+bench-peers-bin:
+	cd bench/peers && $(GO) build -trimpath -o ../../bin/peers/ ./...
+	bench/peers/node/start.sh -install
+
+bench-peers: bench-bin bench-peers-bin ## the node beside the servers a user might pick instead, with ratios
+	bin/bench compare -c $(CONNECTIONS) --rounds $(ROUNDS) $(BENCH_PIN) --servers bench/peers/servers.json --base throng \
+		--no-ceiling --out $(BENCH_OUT)/$(BENCH_STAMP)-peers.json --html $(BENCH_OUT)/peers.html
+
+bench-baseline: ## copy the newest reports of this commit to bench/results (commit them with the reason)
+	@mkdir -p bench/results && cp -v $(BENCH_OUT)/$(BENCH_STAMP)-*.json bench/results/
+
+profile: bench-bin ## profile the node under load: PROFILE=cpu|mem|mutex|block|trace LOAD=fanout|idle|storm
+	bin/bench profile --profile $(PROFILE) --load $(LOAD) -c $(CONNECTIONS) $(BENCH_PIN) --channel bench \
+		--server-bin bin/throng --dir bin/profiles/$(PROFILE)-$(LOAD)
+
+pgo: bench-bin ## refresh server/default.pgo from a CPU profile under fan-out, handshakes and storms
+	bin/bench profile --profile cpu --load pgo -c $(CONNECTIONS) $(BENCH_PIN) --channel bench \
+		--server-bin bin/throng --dir bin/profiles/pgo
+	cp bin/profiles/pgo/cpu.pprof server/default.pgo
+
+# Go benchmarks of the packages that are on every message's way, here and at BASE, compared by benchstat.
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@latest
+BENCH_PACKAGES ?= ./server/wire ./server/hub ./server/ws ./broker
+BENCH_COUNT ?= 6
+benchstat: ## Go micro-benchmarks of this tree against BASE=<commit>
+	@test -n "$(BASE)" || { echo "benchstat: BASE=<commit> is missing"; exit 2; }
+	@mkdir -p bin/benchstat
+	rm -rf bin/benchstat/tree && git worktree prune && git worktree add --detach bin/benchstat/tree $(BASE)
+	cd bin/benchstat/tree && $(GO) test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(BENCH_PACKAGES) >../base.txt; \
+		status=$$?; cd ../../.. && git worktree remove --force bin/benchstat/tree; exit $$status
+	$(GO) test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(BENCH_PACKAGES) >bin/benchstat/head.txt
+	$(GO) run $(BENCHSTAT) bin/benchstat/base.txt bin/benchstat/head.txt
