@@ -30,6 +30,12 @@ type goFile struct {
 
 func (f *goFile) line(p token.Pos) int { return f.fset.Position(p).Line }
 
+// otherModule: a go.mod of its own below ours has rules of its own (bench/peers).
+func otherModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil && dir != ".."
+}
+
 // tree parses every Go file of the repository.
 func tree(t *testing.T) []*goFile {
 	t.Helper()
@@ -40,7 +46,7 @@ func tree(t *testing.T) []*goFile {
 		}
 		if d.IsDir() {
 			hidden := strings.HasPrefix(d.Name(), ".") && d.Name() != ".."
-			if hidden || d.Name() == "testdata" || d.Name() == "node_modules" {
+			if hidden || d.Name() == "testdata" || d.Name() == "node_modules" || otherModule(name) {
 				return filepath.SkipDir
 			}
 			return nil
