@@ -56,7 +56,7 @@ pgo: bench-bin ## refresh server/default.pgo from a CPU profile under fan-out, h
 	cp bin/profiles/pgo/cpu.pprof server/default.pgo
 
 # Go benchmarks of the packages that are on every message's way, here and at BASE, compared by benchstat.
-BENCHSTAT := golang.org/x/perf/cmd/benchstat@latest
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 BENCH_PACKAGES ?= ./server/wire ./server/hub ./server/ws ./broker
 BENCH_COUNT ?= 6
 benchstat: ## Go micro-benchmarks of this tree against BASE=<commit>

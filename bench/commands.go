@@ -71,7 +71,7 @@ func newRoot(args []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newIdle(args), newFanout(args), newRooms(args), newLatency(args), newStorm(args),
-		newHandshake(args), newCompare(args), newMillion(args), newReport(), newNullServer())
+		newHandshake(args), newCompare(args), newMillion(args), newProfile(), newAgent(), newReport(), newNullServer())
 	return root
 }
 
@@ -80,6 +80,11 @@ func (c *common) measure(cmd *cobra.Command, args []string, scene func(context.C
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
+	release, err := c.hireAgents()
+	if err != nil {
+		return err
+	}
+	defer release()
 	return c.report(cmd, args, scene)
 }
 

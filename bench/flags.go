@@ -106,6 +106,9 @@ func (c *common) check() error {
 	if o.Attempts < 1 || o.Attempts > 200 {
 		bad("attempts", "%d: 1 to 200", o.Attempts)
 	}
+	if o.Agents < 0 {
+		bad("agents", "%d: 0 or more", o.Agents)
+	}
 	for flag, d := range map[string]time.Duration{"timeout": o.Timeout, "drain": o.Drain} {
 		if d <= 0 {
 			bad(flag, "%s: more than 0", d)

@@ -72,6 +72,9 @@ const perProcess = 20_000
 
 // workers returns how many load processes o asks for; 0 is "inside this one".
 func (o *Options) workers() (int, error) {
+	if o.Agents > 0 {
+		return o.Agents, nil // their descriptors are their machines' affair
+	}
 	if o.Procs != "auto" && o.Procs != "" {
 		n, err := strconv.Atoi(o.Procs)
 		if err != nil || n < 0 {
