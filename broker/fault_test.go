@@ -225,10 +225,7 @@ func TestCloseDoesNotHangOnAStoppedNATS(t *testing.T) {
 	}
 }
 
-// nats.go's read loop takes the connection's mutex for each PONG and each first drop. Were that mutex held during
-// writes to a full socket, a node that floods a channel it cannot keep up with itself would stand still until the
-// server cut it (outbound.go).
-func TestFloodingAChannelOneCannotFollowDoesNotStallTheLink(t *testing.T) {
+func TestFloodingAChannelOneCannotFollowKeepsTheLinkAndCountsExactly(t *testing.T) {
 	s := startServer(t, "127.0.0.1:0")
 	n := connect(t, broker.Config{
 		URLs:            []string{s.url()},
