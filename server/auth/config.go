@@ -53,6 +53,7 @@ type KeyConfig struct {
 
 // SubscriptionKeyConfig is the `subscription_token:` section.
 type SubscriptionKeyConfig struct {
+	// Enabled makes these keys the only ones for subscription tokens; those under token then open connections only.
 	Enabled   bool `yaml:"enabled"`
 	KeyConfig `yaml:",inline"`
 }

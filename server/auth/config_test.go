@@ -23,7 +23,13 @@ func pemText(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-func TestEveryMistakeNamesFieldAndFixAndNoSecret(t *testing.T) {
+// mistake is an edit of a right configuration, and a part of the error it must cause.
+type mistake struct {
+	edit func(*Config)
+	want string
+}
+
+func keyMistakes(t *testing.T) []mistake {
 	k := keys()
 	private := pemText("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(k.rsa))
 	short, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -34,10 +40,7 @@ func TestEveryMistakeNamesFieldAndFixAndNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		edit func(*Config)
-		want string
-	}{
+	return []mistake{
 		{func(c *Config) { c.Token.RSAPublicKey = "canary" }, "token.rsa_public_key: is no PEM text"},
 		{func(c *Config) { c.Token.RSAPublicKey = private }, "token.rsa_public_key: holds a PEM block \"RSA PRIVATE KEY\""},
 		{func(c *Config) { c.Token.RSAPublicKey = publicPEM(t, k.p256) }, "token.rsa_public_key: holds a key of type *ecdsa.PublicKey: put the RSA public key here"},
@@ -58,39 +61,46 @@ func TestEveryMistakeNamesFieldAndFixAndNoSecret(t *testing.T) {
 			withHMAC(c)
 			c.Token.HMACPreviousSecretKey, c.Token.HMACPreviousValidUntil = previousText, 1_800_000_000_000
 		}, "must be a unix time in seconds"},
-		{func(c *Config) { c.Token.Issuer, c.Token.IssuerRegex = "a", "b" }, "token.issuer_regex = \"b\": and issuer exclude each other"},
-		{func(c *Config) { c.Token.AudienceRegex = "(" }, "token.audience_regex = \"(\": is no regular expression"},
-		{func(c *Config) { c.Token.IssuerRegex = "a)(b" }, "token.issuer_regex = \"a)(b\": is no regular expression"},
-		{func(c *Config) { c.Token.UserIDClaim = "exp" }, "token.user_id_claim = \"exp\""},
-		{func(c *Config) { c.Token.UserIDClaim = "a b" }, "token.user_id_claim = \"a b\""},
-		{func(c *Config) { c.SubscriptionToken.Enabled = true }, "subscription_token.enabled = true: needs a key of its own"},
-		{func(c *Config) { c.SubscriptionToken.Issuer = "x" }, "subscription_token.enabled = false: the keys below it would not be used"},
-		{func(c *Config) { c.SubscriptionToken.Enabled = true; c.SubscriptionToken.RSAPublicKey = "x" }, "subscription_token.rsa_public_key: is no PEM"},
-		{func(c *Config) { c.MaxTokenBytes = 10 }, "max_token_bytes = 10: must be 256 to 1048576 bytes"},
-		{func(c *Config) { c.ExpiryLeeway = -1 }, "token_expiry_leeway = -1ns: must be whole seconds"},
-		{func(c *Config) { c.JWKS = JWKSConfig{} }, "jwks.fetch_burst = 0: must be at least 1"},
-		{func(c *Config) { c.JWKS.MaxStale = time.Second }, "jwks.max_stale = 1s: must not be shorter than jwks.refresh_after"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "id.test/certs" }, "token.jwks_public_endpoint = \"id.test/certs\": is no URL"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "file:///etc/passwd" }, "is no URL"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://u:p@id.test/" }, "holds a user or password"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/#x" }, "has a fragment"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/{{a" }, "broken place"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/{{a-b}}" }, "broken place"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/{{realm}}" }, "no named group of issuer_regex or audience_regex fills realm"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://{{h}}/certs"; c.Token.IssuerRegex = "(?P<h>.+)" }, "lets a token choose the host"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://{{h}}.com/certs"; c.Token.IssuerRegex = "(?P<h>.+)" }, "lets a token choose the host"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://{{h}}:443/certs"; c.Token.IssuerRegex = "(?P<h>.+)" }, "lets a token choose the host"},
-		{func(c *Config) {
-			c.Token.JWKSEndpoint = "https://{{h}}.{{h}}.id.test/"
-			c.Token.IssuerRegex = "(?P<h>.+)"
-		}, "lets a token choose the host"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://a{{h}}.id.test/"; c.Token.IssuerRegex = "(?P<h>.+)" }, "place inside the host"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test:{{h}}/"; c.Token.IssuerRegex = "(?P<h>.+)" }, "is no URL"},
-		{func(c *Config) { c.Token.JWKSEndpoint = "http{{h}}://id.test/"; c.Token.IssuerRegex = "(?P<h>.+)" }, "is no URL"},
-		{func(c *Config) {
-			c.Token.JWKSEndpoint, c.Token.IssuerRegex, c.Token.AudienceRegex = "https://id.test/{{h}}", "(?P<h>.+)", "(?P<h>.+)"
-		}, "both issuer_regex and audience_regex have a group h"},
-	} {
+	}
+}
+
+var otherMistakes = []mistake{
+	{func(c *Config) { c.Token.Issuer, c.Token.IssuerRegex = "a", "b" }, "token.issuer_regex = \"b\": and issuer exclude each other"},
+	{func(c *Config) { c.Token.AudienceRegex = "(" }, "token.audience_regex = \"(\": is no regular expression"},
+	{func(c *Config) { c.Token.IssuerRegex = "a)(b" }, "token.issuer_regex = \"a)(b\": is no regular expression"},
+	{func(c *Config) { c.Token.UserIDClaim = "exp" }, "token.user_id_claim = \"exp\""},
+	{func(c *Config) { c.Token.UserIDClaim = "a b" }, "token.user_id_claim = \"a b\""},
+	{func(c *Config) { c.SubscriptionToken.Enabled = true }, "subscription_token.enabled = true: needs a key of its own"},
+	{func(c *Config) { c.SubscriptionToken.Issuer = "x" }, "subscription_token.enabled = false: the keys below it would not be used"},
+	{func(c *Config) { c.SubscriptionToken.Enabled = true; c.SubscriptionToken.RSAPublicKey = "x" }, "subscription_token.rsa_public_key: is no PEM"},
+	{func(c *Config) { c.MaxTokenBytes = 10 }, "max_token_bytes = 10: must be 256 to 1048576 bytes"},
+	{func(c *Config) { c.ExpiryLeeway = -1 }, "token_expiry_leeway = -1ns: must be whole seconds"},
+	{func(c *Config) { c.JWKS = JWKSConfig{} }, "jwks.fetch_burst = 0: must be at least 1"},
+	{func(c *Config) { c.JWKS.MaxStale = time.Second }, "jwks.max_stale = 1s: must not be shorter than jwks.refresh_after"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "id.test/certs" }, "token.jwks_public_endpoint = \"id.test/certs\": is no URL"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "file:///etc/passwd" }, "is no URL"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://u:p@id.test/" }, "holds a user or password"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/#x" }, "has a fragment"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/{{a" }, "broken place"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/{{a-b}}" }, "broken place"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test/{{realm}}" }, "no named group of issuer_regex or audience_regex fills realm"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://{{h}}/certs"; c.Token.IssuerRegex = "(?P<h>.+)" }, "lets a token choose the host"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://{{h}}.com/certs"; c.Token.IssuerRegex = "(?P<h>.+)" }, "lets a token choose the host"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://{{h}}:443/certs"; c.Token.IssuerRegex = "(?P<h>.+)" }, "lets a token choose the host"},
+	{func(c *Config) {
+		c.Token.JWKSEndpoint = "https://{{h}}.{{h}}.id.test/"
+		c.Token.IssuerRegex = "(?P<h>.+)"
+	}, "lets a token choose the host"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://a{{h}}.id.test/"; c.Token.IssuerRegex = "(?P<h>.+)" }, "place inside the host"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "https://id.test:{{h}}/"; c.Token.IssuerRegex = "(?P<h>.+)" }, "is no URL"},
+	{func(c *Config) { c.Token.JWKSEndpoint = "http{{h}}://id.test/"; c.Token.IssuerRegex = "(?P<h>.+)" }, "is no URL"},
+	{func(c *Config) {
+		c.Token.JWKSEndpoint, c.Token.IssuerRegex, c.Token.AudienceRegex = "https://id.test/{{h}}", "(?P<h>.+)", "(?P<h>.+)"
+	}, "both issuer_regex and audience_regex have a group h"},
+}
+
+func TestEveryMistakeNamesFieldAndFixAndNoSecret(t *testing.T) {
+	for _, tt := range append(keyMistakes(t), otherMistakes...) {
 		cfg := DefaultConfig()
 		tt.edit(&cfg)
 		tokens, err := NewTokens(cfg, Options{})

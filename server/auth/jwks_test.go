@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,8 +147,8 @@ func TestAKnownKeyIsVerifiedWithoutAFetchAndAnUnknownOneNeedsOne(t *testing.T) {
 			t.Errorf("%s: %v", why, err)
 		}
 	}
-	if n := s.asked.Load(); n != 1 {
-		t.Errorf("%d fetches", n)
+	if n, remembered := s.asked.Load(), len(v.ring.Load().endpoint.fixed.missing); n != 1 || remembered != 0 {
+		t.Errorf("%d fetches, %d kids remembered as missing", n, remembered)
 	}
 	for why, token := range map[string]string{
 		"another key under a known kid":        rsToken("r", `{}`, k.rsaOther),
@@ -165,41 +164,6 @@ func TestAKnownKeyIsVerifiedWithoutAFetchAndAnUnknownOneNeedsOne(t *testing.T) {
 	}
 	if _, err := v.Verify(mint(`{"alg":"RS256"}`, `{}`, withRSA(k.rsa, crypto.SHA256))); reasonOf(err) != "unknown_key" {
 		t.Errorf("no kid, several keys: %v", err)
-	}
-}
-
-func TestKeysThatDoNotBelongInAPublicSetAreSkipped(t *testing.T) {
-	k := keys()
-	for why, bad := range map[string]map[string]any{
-		"symmetric":             {"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw", "kid": "bad"},
-		"for encryption":        jwk(k.rsa, "bad", map[string]any{"use": "enc"}),
-		"for signing only":      jwk(k.rsa, "bad", map[string]any{"key_ops": []string{"sign"}}),
-		"alg of another kind":   jwk(k.rsa, "bad", map[string]any{"alg": "ES256"}),
-		"alg not served":        jwk(k.rsa, "bad", map[string]any{"alg": "PS256"}),
-		"alg none":              jwk(k.rsa, "bad", map[string]any{"alg": "none"}),
-		"point off the curve":   {"kty": "EC", "crv": "P-256", "x": strings.Repeat("A", 43), "y": strings.Repeat("A", 43), "kid": "bad"},
-		"P-256 named P-384":     jwk(k.p256, "bad", map[string]any{"crv": "P-384"}),
-		"short RSA":             {"kty": "RSA", "n": strings.Repeat("_", 170), "e": "AQAB", "kid": "bad"},
-		"huge RSA":              {"kty": "RSA", "n": strings.Repeat("_", 10000), "e": "AQAB", "kid": "bad"},
-		"key agreement curve":   {"kty": "OKP", "crv": "X25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "bad"},
-		"unknown kind":          {"kty": "AKP", "kid": "bad"},
-		"kid of another type":   {"kty": "RSA", "kid": 5},
-		"kid beyond all reason": jwk(k.rsa, strings.Repeat("k", 1000), nil),
-	} {
-		set, skipped, err := parseKeySet([]byte(keySetJSON(bad, jwk(k.ed, "good", nil))), 10)
-		if err != nil || skipped != 1 || len(set.keys) != 1 || len(set.keys["good"]) != 1 || set.lone == nil {
-			t.Errorf("%s: skipped %d, kept %v, %v", why, skipped, set, err)
-		}
-	}
-	for why, body := range map[string]string{
-		"an error page": "<html>busy</html>", "another object": `{"error":"x"}`, "null": `null`, "keys is null": `{"keys":null}`, "too many": keySetJSON(jwk(k.ed, "1", nil), jwk(k.ed, "2", nil)), "empty": "",
-	} {
-		if set, _, err := parseKeySet([]byte(body), 1); err == nil {
-			t.Errorf("%s was taken for a key set: %+v", why, set)
-		}
-	}
-	if set, _, err := parseKeySet([]byte(`{"keys":[]}`), 1); err != nil || len(set.keys) != 0 || set.lone != nil {
-		t.Errorf("an empty set is a set: %v", err)
 	}
 }
 
@@ -269,6 +233,9 @@ func TestUnknownKeyIDsCostOneFetchPerInterval(t *testing.T) {
 	if n := len(src.missing); n > 2 {
 		t.Errorf("%d kids remembered, limit 2", n)
 	}
+	if err := src.fetch(t.Context(), "another"); reasonOf(err) != "unavailable" {
+		t.Errorf("a fetch within the interval, by one who looked before it began: %v", err)
+	}
 	// A key that is published later is found although its kid was asked for before.
 	c.advance(time.Minute)
 	if got := ask("late"); got != "unknown_key" {
@@ -319,13 +286,16 @@ func TestAFailingEndpointIsAskedLessAndOldKeysServeOn(t *testing.T) {
 		t.Errorf("an unknown key while the endpoint is away: %v", err)
 	}
 	for i, wait := range []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute} {
-		c.advance(wait - time.Millisecond)
+		src := v.ring.Load().endpoint.fixed
+		src.mu.Lock()
+		if got := src.nextAttempt.Sub(c.now()); got != wait {
+			t.Errorf("after failure %d the next attempt is in %v, want %v", i+1, got, wait)
+		}
+		src.mu.Unlock()
+		c.advance(wait)
 		_, _ = v.Verify(token)
-		before := s.asked.Load()
-		c.advance(time.Millisecond)
-		_, _ = v.Verify(token)
-		if err := <-fetched; err == nil || s.asked.Load() != before+1 {
-			t.Errorf("failure %d: no back-off of %v", i, wait)
+		if err := <-fetched; err == nil {
+			t.Error("the fetch should have failed")
 		}
 	}
 	c.advance(25 * time.Hour)
@@ -372,85 +342,13 @@ func TestAWithdrawnKeyStopsServingWithTheNextRefresh(t *testing.T) {
 	}
 }
 
-func TestEachTenantHasItsOwnKeys(t *testing.T) {
-	k, s := keys(), newKeyServer()
-	const base = "https://id.test/realms/"
-	s.set(base+"a/certs", jwk(k.rsa, "default", nil))
-	s.set(base+"b/certs", jwk(k.rsaOther, "default", nil))
-	tokens := jwksTokens(t, s, newClock(), func(cfg *Config) {
-		cfg.Token.JWKSEndpoint = base + "{{realm}}/certs"
-		cfg.Token.IssuerRegex = `https://id\.test/(?P<realm>.*)`
-	})
-	v := tokens.Connection
-	verify := func(realm, kid string, key *rsa.PrivateKey) string {
-		_, err := v.VerifyBlocking(t.Context(), rsToken(kid, `{"iss":"https://id.test/`+realm+`"}`, key))
-		return reasonOf(err)
-	}
-	if got := verify("a", "default", k.rsa) + verify("b", "default", k.rsaOther); got != "acceptedaccepted" {
-		t.Errorf("own keys: %s", got)
-	}
-	if got := verify("b", "default", k.rsa); got != "signature" {
-		t.Errorf("tenant a's key opened tenant b: %s", got)
-	}
-	asked := s.asked.Load()
-	for _, realm := range []string{"..", ".", "", "../b", "a/certs?x=", "a%2fb", "a#", "a@evil", `a\\b`, "a b", "a\\nb", strings.Repeat("a", 129), "ä", "{{realm}}"} {
-		if got := verify(realm, "default", k.rsa); got != "issuer" {
-			t.Errorf("realm %q: %s", realm, got)
-		}
-	}
-	for why, payload := range map[string]string{"no iss": `{}`, "another iss": `{"iss":"https://evil/a"}`, "iss is a number": `{"iss":1}`, "no object": `[]`, "empty": ``} {
-		if _, err := v.VerifyBlocking(t.Context(), rsToken("default", payload, k.rsa)); !errors.Is(err, ErrInvalid) {
-			t.Errorf("%s: %v", why, err)
-		}
-	}
-	if n := s.asked.Load(); n != asked {
-		t.Errorf("refused issuers caused %d fetches", n-asked)
-	}
-	if got := verify("nobody", "default", k.rsa); got != "unavailable" {
-		t.Errorf("a tenant that does not exist: %s", got)
-	}
-}
-
-func TestInventedTenantsAreLimitedAndPushNoRealOneOut(t *testing.T) {
-	k, s, c := keys(), newKeyServer(), newClock()
-	const base = "https://id.test/"
-	s.set(base+"real", jwk(k.rsa, "r", nil))
-	tokens := jwksTokens(t, s, c, func(cfg *Config) {
-		cfg.Token.JWKSEndpoint = base + "{{t}}"
-		cfg.Token.AudienceRegex = `(?P<t>[a-z0-9]+)`
-		cfg.JWKS.MaxEndpoints, cfg.JWKS.FetchRate, cfg.JWKS.FetchBurst = 4, 1, 3
-	})
-	v := tokens.Connection
-	real := rsToken("r", `{"aud":["UPPER","real"]}`, k.rsa)
-	if _, err := v.VerifyBlocking(t.Context(), real); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 100 {
-		_, err := v.VerifyBlocking(t.Context(), rsToken("r", fmt.Sprintf(`{"aud":"fake%d"}`, i), k.rsaOther))
-		if reasonOf(err) != "unavailable" {
-			t.Fatalf("fake tenant: %v", err)
-		}
-	}
-	if n := s.asked.Load(); n != 3 {
-		t.Errorf("%d fetches, burst is 3", n)
-	}
-	e := v.ring.Load().endpoint
-	if len(e.sources) > 4 {
-		t.Errorf("%d sources kept, limit 4", len(e.sources))
-	}
-	if _, err := v.Verify(real); err != nil {
-		t.Errorf("the real tenant was pushed out: %v", err)
-	}
-	if tokens.Stats().FetchesLimited.Load() == 0 {
-		t.Error("limited fetches are not counted")
-	}
-}
-
 func TestWaitingEndsWithTheContextAndWithClose(t *testing.T) {
 	k, s := keys(), newKeyServer()
 	s.set(certs, jwk(k.rsa, "r", nil))
 	s.hold = make(chan struct{})
-	tokens := jwksTokens(t, s, newClock(), nil)
+	var finished atomic.Int64
+	tokens := newTokens(t, func(cfg *Config) { cfg.Token.JWKSEndpoint = certs },
+		func(o *Options) { o.Transport, o.OnFetch = s, func(string, error) { finished.Add(1) } })
 	token := rsToken("r", `{}`, k.rsa)
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error)
@@ -462,11 +360,15 @@ func TestWaitingEndsWithTheContextAndWithClose(t *testing.T) {
 	}
 	go func() { _, err := tokens.Connection.VerifyBlocking(context.Background(), token); result <- err }()
 	tokens.Close() // cancels the held fetch
+	if finished.Load() != 1 {
+		t.Error("close did not wait for the fetch")
+	}
 	if err := <-result; reasonOf(err) != "unavailable" {
 		t.Errorf("closed: %v", err)
 	}
-	if _, err := tokens.Connection.VerifyBlocking(t.Context(), token); reasonOf(err) != "unavailable" {
-		t.Errorf("after close: %v", err)
+	asked := s.asked.Load()
+	if _, err := tokens.Connection.VerifyBlocking(t.Context(), token); reasonOf(err) != "unavailable" || s.asked.Load() != asked {
+		t.Errorf("after close: %v, %d more fetches", err, s.asked.Load()-asked)
 	}
 }
 
@@ -522,6 +424,18 @@ func TestStaticKeysServeBesideAKeySet(t *testing.T) {
 	}
 }
 
+func TestAKeyOfASetServesOnlyItsAlg(t *testing.T) {
+	k, s := keys(), newKeyServer()
+	s.set(certs, jwk(k.rsa, "r", map[string]any{"alg": "RS256"}))
+	v := jwksTokens(t, s, newClock(), nil).Connection
+	if _, err := v.VerifyBlocking(t.Context(), rsToken("r", `{}`, k.rsa)); err != nil {
+		t.Errorf("RS256: %v", err)
+	}
+	if _, err := v.Verify(mint(`{"alg":"RS512","kid":"r"}`, `{}`, withRSA(k.rsa, crypto.SHA512))); reasonOf(err) != "signature" {
+		t.Errorf("RS512 with a key for RS256: %v", err)
+	}
+}
+
 func TestSlowKeysAreKeptOffPollers(t *testing.T) {
 	k, s := keys(), newKeyServer()
 	s.set(certs, jwk(k.p384, "e", nil), jwk(k.rsa, "r", nil))
@@ -549,57 +463,5 @@ func TestSlowKeysAreKeptOffPollers(t *testing.T) {
 	}
 	if notes := strings.Join(tokens.Notes(), "\n"); !strings.Contains(notes, "ecdsa_public_key: is slow") {
 		t.Errorf("slow keys are not noted: %q", notes)
-	}
-}
-
-// Over real sockets: the transport the package makes itself, its limits, and its redirects.
-func TestFetchOverHTTPIsBounded(t *testing.T) {
-	k := keys()
-	body := keySetJSON(jwk(k.rsa, "r", nil))
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
-	defer other.Close()
-	mux := http.NewServeMux()
-	mux.HandleFunc("/ok", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
-	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ok", http.StatusFound) })
-	mux.HandleFunc("/away", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/x", http.StatusFound) })
-	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) })
-	mux.HandleFunc("/error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); _, _ = io.WriteString(w, body) })
-	mux.HandleFunc("/big", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, body+strings.Repeat(" ", 300<<10))
-	})
-	mux.HandleFunc("/hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	for path, want := range map[string]bool{"/ok": true, "/moved": true, "/away": false, "/loop": false, "/error": false, "/big": false, "/hang": false, "/none": false} {
-		var said error
-		cfg := DefaultConfig()
-		cfg.Token.JWKSEndpoint = server.URL + path
-		if path == "/hang" {
-			cfg.JWKS.FetchTimeout = 50 * time.Millisecond
-		}
-		tokens, err := NewTokens(cfg, Options{OnFetch: func(_ string, err error) { said = err }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = tokens.Connection.VerifyBlocking(t.Context(), rsToken("r", `{}`, k.rsa))
-		tokens.Close()
-		if (err == nil) != want || (said == nil) != want {
-			t.Errorf("%s: %v (fetch: %v)", path, err, said)
-		}
-	}
-}
-
-func TestRedirectsStayEncrypted(t *testing.T) {
-	request := func(url string) *http.Request {
-		r, err := http.NewRequest(http.MethodGet, url, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
-	}
-	for to, ok := range map[string]bool{"https://a.test/x": true, "http://a.test/x": false, "https://b.test/x": false, "https://a.test:8443/x": false} {
-		if err := checkRedirect(request(to), []*http.Request{request("https://a.test/")}); (err == nil) != ok {
-			t.Errorf("to %s: %v", to, err)
-		}
 	}
 }

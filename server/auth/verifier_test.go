@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math/big"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,29 +102,19 @@ func checkStandard(t *testing.T, name, token string, material any) {
 	}
 }
 
-// S4, and what else may not pass. Each row is wrong in one way only.
-func TestWrongTokensAreRefusedForTheRightReason(t *testing.T) {
-	k := keys()
-	revoked := NewRevocations(0)
-	if err := errors.Join(revoked.RevokeToken("stolen", noon.Add(time.Hour)), revoked.RevokeUser("banned", noon, noon.Add(time.Hour))); err != nil {
-		t.Fatal(err)
-	}
-	tokens := newTokens(t, func(c *Config) {
-		allKeys(t)(c)
-		c.Token.Issuer, c.Token.Audience = "us", "throng"
-		c.DisallowAnonymous = true
-	}, func(o *Options) { o.Revocations = revoked })
-	const ours = `"iss":"us","aud":"throng"`
-	const good = `{"sub":"42",` + ours + `}`
-	hs := withSecret(sha256.New, secretText)
-	const hsHead = `{"alg":"HS256"}`
+// wrongToken is a token that is wrong in one way only, and the reason it must be refused for.
+type wrongToken struct{ why, token, reason string }
+
+const (
+	ours   = `"iss":"us","aud":"throng"`
+	good   = `{"sub":"42",` + ours + `}`
+	hsHead = `{"alg":"HS256"}`
+)
+
+func wrongAlgorithms(t *testing.T) []wrongToken {
+	k, hs := keys(), withSecret(sha256.New, secretText)
 	rsaPEM := publicPEM(t, k.rsa)
-	right := mint(hsHead, good, hs)
-	if _, err := tokens.Connection.Verify(right); err != nil {
-		t.Fatalf("the right token is refused: %v", err)
-	}
-	withChannel := `{"sub":"42",` + ours + `,"channel":"news"}`
-	for _, tt := range []struct{ why, token, reason string }{
+	return []wrongToken{
 		{"alg none", mint(`{"alg":"none"}`, good, func(string) []byte { return []byte{0} }), "algorithm"},
 		{"alg none, no signature", b64(`{"alg":"none"}`) + "." + b64(good) + ".", "malformed"},
 		{"alg None", mint(`{"alg":"None"}`, good, hs), "algorithm"},
@@ -150,6 +141,12 @@ func TestWrongTokensAreRefusedForTheRightReason(t *testing.T) {
 		{"header is huge", mint(`{"alg":"HS256","x":"`+strings.Repeat("k", 5000)+`"}`, good, hs), "malformed"},
 		{"header is a list", mint(`["HS256"]`, good, hs), "malformed"},
 		{"header is deep", mint(strings.Repeat("[", 2000), good, hs), "malformed"},
+	}
+}
+
+func wrongShapes() []wrongToken {
+	right := hsToken(good)
+	return []wrongToken{
 		{"empty", "", "malformed"}, {"dots", "..", "malformed"}, {"one part", "abc", "malformed"},
 		{"two parts", right[:strings.LastIndexByte(right, '.')], "malformed"},
 		{"four parts", right + ".x", "malformed"}, {"five parts (JWE)", "a.b.c.d.e", "malformed"},
@@ -161,6 +158,13 @@ func TestWrongTokensAreRefusedForTheRightReason(t *testing.T) {
 		{"stray bits", right[:len(right)-1] + string(right[len(right)-1]+1), "malformed"},
 		{"too long", right + strings.Repeat("A", 32<<10), "too_long"},
 		{"64 KiB", strings.Repeat("eyJ.", 16<<10), "too_long"},
+	}
+}
+
+func wrongClaims() []wrongToken {
+	hs := withSecret(sha256.New, secretText)
+	withChannel := `{"sub":"42",` + ours + `,"channel":"news"}`
+	return []wrongToken{
 		{"payload is a list", mint(hsHead, `[]`, hs), "claims"}, {"payload is text", mint(hsHead, `"x"`, hs), "claims"},
 		{"payload is empty", mint(hsHead, ``, hs), "claims"}, {"payload is broken", mint(hsHead, `{"sub":`, hs), "claims"},
 		{"payload has a tail", mint(hsHead, good+`{}`, hs), "claims"}, {"payload is no UTF-8", mint(hsHead, "{\"sub\":\"\xff\"}", hs), "claims"},
@@ -182,7 +186,24 @@ func TestWrongTokensAreRefusedForTheRightReason(t *testing.T) {
 		{"not yet", mint(hsHead, `{"sub":"42","nbf":1800000031,`+ours+`}`, hs), "not_yet"},
 		{"expired and of another issuer", mint(hsHead, `{"sub":"42","exp":1,"iss":"them","aud":"throng"}`, hs), "issuer"},
 		{"expired and badly signed", mint(hsHead, `{"sub":"42","exp":1,`+ours+`}`, withSecret(sha256.New, otherSecret)), "signature"},
-	} {
+	}
+}
+
+// S4, and what else may not pass. Each row is wrong in one way only.
+func TestWrongTokensAreRefusedForTheRightReason(t *testing.T) {
+	revoked := NewRevocations(0)
+	if err := errors.Join(revoked.RevokeToken("stolen", noon.Add(time.Hour)), revoked.RevokeUser("banned", noon, noon.Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	tokens := newTokens(t, func(c *Config) {
+		allKeys(t)(c)
+		c.Token.Issuer, c.Token.Audience = "us", "throng"
+		c.DisallowAnonymous = true
+	}, func(o *Options) { o.Revocations = revoked })
+	if _, err := tokens.Connection.Verify(hsToken(good)); err != nil {
+		t.Fatalf("the right token is refused: %v", err)
+	}
+	for _, tt := range slices.Concat(wrongAlgorithms(t), wrongShapes(), wrongClaims()) {
 		c, err := tokens.Connection.Verify(tt.token)
 		if reasonOf(err) != tt.reason {
 			t.Errorf("%s: %s, want %s", tt.why, reasonOf(err), tt.reason)
@@ -194,13 +215,13 @@ func TestWrongTokensAreRefusedForTheRightReason(t *testing.T) {
 			t.Errorf("%s: the error quotes the token", tt.why)
 		}
 	}
-	if _, err := tokens.Subscription.Verify(mint(hsHead, withChannel, hs)); err != nil {
+	if _, err := tokens.Subscription.Verify(hsToken(`{"sub":"42",` + ours + `,"channel":"news"}`)); err != nil {
 		t.Errorf("the subscription token is refused for its own use: %v", err)
 	}
-	if _, err := tokens.Subscription.Verify(right); reasonOf(err) != "kind" {
+	if _, err := tokens.Subscription.Verify(hsToken(good)); reasonOf(err) != "kind" {
 		t.Errorf("a connection token opened a subscription: %v", err)
 	}
-	if _, err := tokens.Subscription.Verify(mint(hsHead, `{"sub":"42","channel":"",`+ours+`}`, hs)); reasonOf(err) != "kind" {
+	if _, err := tokens.Subscription.Verify(hsToken(`{"sub":"42","channel":"",` + ours + `}`)); reasonOf(err) != "kind" {
 		t.Errorf("a token for no channel opened a subscription: %v", err)
 	}
 }

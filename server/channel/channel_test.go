@@ -158,6 +158,14 @@ func TestPersonalChannelsCannotBeAnybodyElses(t *testing.T) {
 			t.Errorf("namespace %q, user %.20q: %.20q %v", tt.ns, tt.user, got, ok)
 		}
 	}
+	odd := compile(t, func(c *Config, _ *RPCConfig, _ *Environment) {
+		c.UserBoundary = "."
+		c.PersonalChannel.Enabled = true
+		c.Namespaces = []NamespaceConfig{{Name: ".chat"}}
+	})
+	if name, ok := odd.PersonalChannel("chat:7"); ok {
+		t.Errorf("a user id chose the namespace: %q", name)
+	}
 	if _, ok := compile(t, town).PersonalChannel("42"); ok {
 		t.Error("a personal channel without the option")
 	}

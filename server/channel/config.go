@@ -37,7 +37,9 @@ type Config struct {
 
 // PersonalChannelConfig says whether and where personal channels live: `#<user>` or `<namespace>:#<user>`.
 type PersonalChannelConfig struct {
-	Enabled   bool   `yaml:"enabled"`
+	// Enabled subscribes at connect every user whose id can be written into a name.
+	Enabled bool `yaml:"enabled"`
+	// Namespace of these channels; "" puts them among the names without one.
 	Namespace string `yaml:"personal_channel_namespace"`
 }
 
@@ -132,6 +134,7 @@ type RPCConfig struct {
 
 // RPCNamespaceConfig is one entry of the `namespaces:` of `rpc:`.
 type RPCNamespaceConfig struct {
+	// Name stands before the boundary of a method: 1 to 64 of a-z A-Z 0-9 _ - and dot.
 	Name       string `yaml:"name"`
 	RPCOptions `yaml:",inline"`
 }

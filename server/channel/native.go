@@ -68,7 +68,7 @@ func (m *subjectMap) checkRest(rest string) (wildcard, ok bool) {
 		switch {
 		case token == "*":
 			wildcard = true
-		case token == ">" && !more && m.tail && n >= m.stars:
+		case token == ">" && !more && m.tail:
 			wildcard = true
 		case !plainToken(token):
 			return false, false
@@ -160,7 +160,7 @@ func (r *Rules) ChannelOf(subject string) (string, bool) {
 			name = ns.Name + r.namespaceBoundary + rest
 		}
 		ch, code := r.Lookup(name)
-		return name, code == Allowed && ch.Namespace == ns && !ch.Private
+		return name, code == Allowed && ch.Namespace == ns
 	}
 	return "", false
 }
