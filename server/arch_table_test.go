@@ -70,7 +70,7 @@ var layers = map[string]layer{
 	"broker/brokertest": {may: []string{"throng/broker", "go.uber.org/goleak"}},
 	"bench": {may: []string{
 		"throng/bench/...", "throng/server/wire", "github.com/HdrHistogram/hdrhistogram-go", "gonum.org/v1/plot/...",
-		"gonum.org/v1/plot", "golang.org/x/sys/unix", "google.golang.org/protobuf/encoding/protowire", "github.com/spf13/pflag", "github.com/spf13/cobra",
+		"gonum.org/v1/plot", "github.com/nats-io/nats.go", "github.com/nats-io/nuid", "github.com/google/pprof/profile", "golang.org/x/sys/unix", "google.golang.org/protobuf/encoding/protowire", "github.com/spf13/pflag", "github.com/spf13/cobra",
 		"github.com/vbauerster/mpb/v8/...", "github.com/vbauerster/mpb/v8",
 	}},
 }

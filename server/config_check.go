@@ -11,6 +11,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"throng/server/auth"
+	"throng/server/channel"
 )
 
 // complete fills in what the table leaves empty because it depends on the machine or on other options.
@@ -223,26 +226,17 @@ func httpToken(text string) (string, *misfit) {
 	return text, clash(!tokenPattern.MatchString(text), "has characters that no subprotocol may have", "use letters, digits, - . and _, with commas between names")
 }
 
-// webOrigin accepts * or scheme://host[:port], in the spelling browsers send (RFC 6454, 6.2).
+// webOrigin accepts what auth.NewOrigins does: *, scheme://host[:port], and patterns of them.
 func webOrigin(text string) (string, *misfit) {
-	if text == "*" {
+	_, err := auth.NewOrigins([]string{text})
+	if err == nil {
 		return text, nil
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
-		return "", &misfit{"has an entry that is no origin", "write https://host or https://host:port, or * for all"}
+	fix := err.Error()
+	if fe, is := errors.AsType[*channel.FieldError](err); is {
+		fix = fe.Fix
 	}
-	if strings.TrimSuffix(text, "/") != u.Scheme+"://"+u.Host {
-		return "", &misfit{"has an entry with more than scheme, host and port", "write " + u.Scheme + "://" + u.Host}
-	}
-	if strings.Contains(u.Host, "*") {
-		return "", &misfit{"has an entry with a pattern", "name each host, or * for all"}
-	}
-	host := strings.ToLower(u.Host)
-	if port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]; u.Port() != "" {
-		host = strings.TrimSuffix(host, port) // as browsers do
-	}
-	return u.Scheme + "://" + host, nil
+	return "", &misfit{"has an entry that " + strings.TrimSuffix(fix, "."), "see --allowed-origins in -h"}
 }
 
 // natsURL accepts a NATS server address and adds the scheme it may lack.

@@ -100,7 +100,7 @@ func servingOptions(c *Config) []option {
 		{name: "node-id", def: "", unit: "name", value: stringValue{&c.NodeID, nodeID}, env: "APPID", auto: "host name and 6 random letters",
 			why: "Name of this node in chat, logs, metrics and NATS; must differ between nodes."},
 		{name: "allowed-origins", def: "", unit: "origins", value: listValue{&c.AllowedOrigins, webOrigin}, auto: "the page's own host",
-			why: "Origins whose pages may connect besides the page's own host, such as https://example.org; * allows all."},
+			why: "Origins whose pages may connect besides the page's own host: https://example.org, https://*.example.org, http://localhost:*; * allows all."},
 		{name: "subprotocols", def: "chat,superchat", unit: "names", value: listValue{&c.Subprotocols, httpToken},
 			why: "WebSocket subprotocols answered to clients that offer them; browsers drop a connection whose offer is ignored."},
 		{name: "greet-delay", def: "0", unit: "duration", value: durationValue{&c.GreetDelay, span{0, 60 * sec, true}, 0},

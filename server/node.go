@@ -135,6 +135,10 @@ func (n *node) natsError(err error) error {
 // startClients opens the public port.
 func (n *node) startClients() (err error) {
 	c := n.cfg
+	checkOrigin, err := originChecker(c.AllowedOrigins)
+	if err != nil {
+		return err
+	}
 	n.chat = livechat.New(livechat.Config{NodeID: c.NodeID, GreetDelay: c.GreetDelay, DefaultRoom: defaultRoom, RoomMaxLen: maxRoomBytes}, n.hub)
 	n.ws, err = ws.New(ws.Config{
 		Addr: c.Addr, Listeners: c.Listeners, Backlog: c.ListenBacklog, Pollers: c.Pollers,
@@ -143,7 +147,7 @@ func (n *node) startClients() (err error) {
 		MaxMessage: c.MaxMessage, MaxFrame: c.MaxFrame,
 		PingInterval: c.PingInterval, PongTimeout: c.PongTimeout, CloseTimeout: c.CloseTimeout,
 		OutboxLimit: c.OutboxLimit, SendBuffer: cmp.Or(c.SocketSendBuffer, -1), ReceiveBuffer: cmp.Or(c.SocketReceiveBuffer, -1), UserTimeout: c.TCPUserTimeout,
-		Subprotocols: c.Subprotocols, CheckOrigin: originChecker(c.AllowedOrigins), Upgrade: upgrader(n.chat),
+		Subprotocols: c.Subprotocols, CheckOrigin: checkOrigin, Upgrade: upgrader(n.chat),
 		HTTP: web.Handler(web.Config{MaxMessageBytes: c.MaxMessage, DefaultRoom: defaultRoom, MaxRoomBytes: maxRoomBytes}), HTTPConnections: c.HTTPMaxConnections,
 		HTTPServer: &http.Server{
 			ReadHeaderTimeout: c.HTTPHeaderTimeout, ReadTimeout: c.HTTPReadTimeout, WriteTimeout: c.HTTPWriteTimeout, IdleTimeout: c.HTTPIdleTimeout,

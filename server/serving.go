@@ -3,11 +3,9 @@ package main
 import (
 	"errors"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 
 	"throng/broker"
+	"throng/server/auth"
 	"throng/server/hub"
 	"throng/server/livechat"
 	"throng/server/wire"
@@ -58,21 +56,14 @@ func upgrader(chat *livechat.Chat) func(*ws.Conn, *wire.Request) (ws.Handler, *w
 	}
 }
 
-// originChecker allows clients without an Origin (no browser sends none), pages of the host they connect to, and the
-// listed origins; "*" allows all (RFC 6455, 10.2).
-func originChecker(allowed []string) func(r *wire.Request) bool {
-	if slices.Contains(allowed, "*") {
-		return nil
+// originChecker allows pages of the host they connect to, the listed origins, and clients that name none: no browser is
+// among them (RFC 6455, 10.2). The list has been checked with the configuration.
+func originChecker(allowed []string) (func(r *wire.Request) bool, error) {
+	origins, err := auth.NewOrigins(append([]string{"self"}, allowed...))
+	if err != nil {
+		return nil, err
 	}
 	return func(r *wire.Request) bool {
-		if len(r.Origin) == 0 {
-			return true
-		}
-		origin := strings.ToLower(string(r.Origin))
-		if slices.ContainsFunc(allowed, func(a string) bool { return strings.EqualFold(a, origin) }) {
-			return true
-		}
-		u, err := url.Parse(origin)
-		return err == nil && u.Host != "" && strings.EqualFold(u.Host, string(r.Host))
-	}
+		return len(r.Origin) == 0 || origins.Check(string(r.Origin), string(r.Host)) != auth.OriginRefused
+	}, nil
 }
