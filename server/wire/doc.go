@@ -1,5 +1,11 @@
 // Package wire turns bytes into values and values into bytes: WebSocket frames
-// (RFC 6455), close codes, and the HTTP/1.1 head that opens a WebSocket.
+// (RFC 6455), close codes, the HTTP/1.1 head that opens a WebSocket, and the
+// commands, replies and pushes of the Centrifuge protocol, JSON and Protobuf.
+//
+// Commands are decoded by our own readers, not by the schema package's: those
+// allocate for each command, recurse as deep as the client likes, and alias the
+// input in one encoding only. Tests hold ours to theirs, also under fuzzing.
+// Replies are encoded by the schema package, except what is sent most.
 //
 // It does no I/O, reads no clock, starts no goroutine and logs nothing. It does
 // not decide policy: which origins, rooms or messages are welcome is the
@@ -19,6 +25,12 @@
 //	upgrade.go     Request.CheckUpgrade, Subprotocol, QueryValue
 //	syntax.go      the character classes and lists of HTTP they rest on
 //	response.go    the 101, the refusals and their status codes
+//	command.go     CommandReader: Centrifuge commands out of a frame, flat and without allocation
+//	centrifuge_json.go, centrifuge_protobuf.go   the two encodings of a command
+//	json.go, json_read.go   ValidJSON and the cursor it rests on: no recursion, no tree
+//	reply.go       error codes and texts; replies, built from the schema's types
+//	push.go        publications, joins and leaves as frames, one per encoding for all receivers
+//	meta.go        what of a publication travels between nodes beside its data
 //
 // Ownership of bytes: every function that takes a slice borrows it until it
 // returns. Decoder.Feed also overwrites what it borrows, because it unmasks in
