@@ -103,6 +103,8 @@ func killedNode(t *testing.T, browser *webtest.Browser, a *testNode) {
 	bob.SetName("Bob")
 	ada.WaitNode("1111")
 	bob.WaitNode("2222")
+	ada.Say("first")
+	ada.WaitSaid("first", "delivered") // so Ada hears what comes
 	bob.Say("before")
 	ada.WaitHeard("before")
 	for _, end := range []struct {
@@ -149,7 +151,7 @@ func limitsAgree(t *testing.T, browser *webtest.Browser) {
 	}
 	ada.WaitState(webtest.StateOpen)
 	noProblems(t, ada)
-	if got := n.metric(`throng_ws_closes_total{code="`+wire.CloseTooBig.String()+`",side="server"}`); got != 0 {
+	if got := n.metric(`throng_ws_closes_total{code="` + wire.CloseTooBig.String() + `",side="server"}`); got != 0 {
 		t.Errorf("%v connections closed for too big messages", got)
 	}
 }

@@ -208,6 +208,7 @@ func (s *Server) adopt(fd int, input []byte) {
 	v := c.feed(s, input)
 	c.Flush()
 	if v == keep {
+		c.state.Add(0) // publishes what the handler's Open wrote to the poller, as newConn does for the rest
 		if err := s.register(c); err != nil {
 			s.logLimited("connection not registered", "err", err)
 		}
