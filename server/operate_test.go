@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -172,6 +173,33 @@ func TestDrainUnderLoadLeavesNothing(t *testing.T) {
 	}
 	if got := openFiles(t); got > files {
 		t.Errorf("%d descriptors are open, %d were before", got, files)
+	}
+}
+
+// Clients that never answer, requests that never end and connections that never began hold up neither the last words of
+// others nor the end.
+func TestStubbornClientsDoNotSpoilTheDrain(t *testing.T) {
+	a, b := twoNodes(t, "--shutdown-timeout=2s", "--close-timeout=1m")
+	for _, begun := range []string{
+		"", "GET / HTTP/1.1\r\nHost:", "GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n", "GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+	} {
+		c := dialRaw(t, b.addr)
+		c.write(begun)
+		if strings.Contains(begun, "x\r\n") {
+			_, _ = io.Copy(io.Discard, c.wantStatus(http.StatusOK).Body)
+		}
+	}
+	stays, stubborn := a.enter("/"), b.enter("/")
+	stubborn.say("last words")
+	b.awaitMetric(`throng_livechat_messages_total{opcode="text"}`, 2) // with the knock
+	b.stop()
+	if b.err != nil {
+		t.Errorf("run: %v", b.err)
+	}
+	stubborn.wantClose(wire.CloseGoingAway)
+	stays.wantText("1111:last words")
+	if !strings.Contains(b.log.String(), "clients that did not leave were cut") {
+		t.Error("the log does not say that a client was cut")
 	}
 }
 
