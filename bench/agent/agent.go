@@ -2,18 +2,19 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 )
 
 const (
@@ -42,6 +43,9 @@ type started struct {
 	Error  string `json:"error,omitempty"`
 }
 
+// newID names an agent or a worker: random, and legal as a subject token.
+func newID() string { return strings.ToLower(rand.Text()) }
+
 func orders(worker string) string  { return prefix + "worker." + worker + ".orders" }
 func answers(worker string) string { return prefix + "worker." + worker + ".answers" }
 
@@ -66,7 +70,7 @@ type agent struct {
 func Serve(ctx context.Context, nc *nats.Conn, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a := &agent{cfg: cfg, nc: nc, id: nuid.Next(), ctx: ctx}
+	a := &agent{cfg: cfg, nc: nc, id: newID(), ctx: ctx}
 	rolls, err := nc.Subscribe(roll, a.answerRoll)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
@@ -119,7 +123,7 @@ func (a *agent) lend(s *started) error {
 	if err != nil {
 		return err
 	}
-	id := nuid.Next()
+	id := newID()
 	l := &loan{a: a, id: id, worker: worker, over: make(chan struct{})}
 	l.heard.Store(time.Now().UnixNano())
 	sub, err := a.nc.Subscribe(orders(id), l.order)

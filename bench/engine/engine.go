@@ -40,6 +40,7 @@ type Config struct {
 
 	PerAddress       int           // connections per loopback source address, default 500; < 0 binds none
 	HandshakeTimeout time.Duration // per step of opening, default 10 s: half-open servers
+	PongTimeout      time.Duration // until an unanswered ping of ours is a drop, default 10 s
 	SilentAfter      time.Duration // 0 = silence is not judged
 	PendingLimit     int           // bytes a blocked publisher may owe, default 4 MiB
 	DropByReset      bool          // drop with RST instead of FIN: no TIME_WAIT
@@ -58,6 +59,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.HandshakeTimeout == 0 {
 		c.HandshakeTimeout = 10 * time.Second
+	}
+	if c.PongTimeout == 0 {
+		c.PongTimeout = 10 * time.Second
 	}
 	if c.PendingLimit == 0 {
 		c.PendingLimit = 4 << 20
@@ -102,9 +106,9 @@ type conn struct {
 	talker   uint16 // publisher index in the channel, or notTalker
 	attempts uint8
 	state    state
-	pinged   bool // a ping of ours is unanswered
-	inflight bool // counted in Counters.InFlight
-	fragment bool // inside a fragmented message
+	unponged uint8 // beats due since our last unanswered ping, 0 = none is
+	inflight bool  // counted in Counters.InFlight
+	fragment bool  // inside a fragmented message
 }
 
 const notTalker = ^uint16(0)

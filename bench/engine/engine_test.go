@@ -144,9 +144,10 @@ func TestDropAndReturn(t *testing.T) {
 }
 
 func TestHeartbeatsAreAnsweredAndMissedOnesFound(t *testing.T) {
+	patience := map[bool]time.Duration{false: time.Minute, true: 100 * time.Millisecond}
 	for _, mute := range []bool{false, true} {
 		s := startServer(t, nullserver.Config{Faults: nullserver.Faults{MutePong: mute}})
-		r := startEngine(t, Config{Targets: []Target{target(t, s.URL())}, Count: 50})
+		r := startEngine(t, Config{Targets: []Target{target(t, s.URL())}, Count: 50, PongTimeout: patience[mute]})
 		r.open(OpenOrder{})
 		r.do(func(e *Engine, done func()) { e.Heartbeat(int64(100 * time.Millisecond)); done() })
 		var got Snapshot

@@ -23,7 +23,7 @@ const (
 	KindAccept       = "bad_accept_key"    // 101 with a wrong Sec-WebSocket-Accept
 	KindRejected     = "rejected"          // the dialect said no (error reply, -ERR)
 	KindTLS          = "tls"               // TLS handshake or record failure
-	KindHeartbeat    = "heartbeat_missing" // ping not answered until the next was due
+	KindHeartbeat    = "heartbeat_missing" // ping not answered in time
 	KindSendBlocked  = "send_blocked"      // peer does not read, pending limit reached
 	KindIO           = "io"                // any other error of a system call
 	kindStatusPrefix = "http_"             // http_503: answer to the upgrade

@@ -133,7 +133,7 @@ func (e *Engine) openSome() {
 // dial begins one attempt of row i, meant for the time at.
 func (e *Engine) dial(i int, at int64) {
 	c := &e.conns[i]
-	c.began, c.state, c.pinged, c.fragment = at, stateConnecting, false, false
+	c.began, c.state, c.unponged, c.fragment = at, stateConnecting, 0, false
 	c.attempts++
 	c.inflight = true
 	e.n.InFlight++

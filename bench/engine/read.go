@@ -201,8 +201,8 @@ func (e *Engine) takeFrame(i int, p []byte) int {
 }
 
 func (e *Engine) ponged(i int) {
-	if c := &e.conns[i]; c.pinged {
-		c.pinged = false
+	if c := &e.conns[i]; c.unponged > 0 {
+		c.unponged = 0
 		e.n.PongsSeen++
 	}
 }

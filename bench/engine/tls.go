@@ -218,7 +218,7 @@ func (p *tlsPool) handshake(o tlsOrder) (int, *tlsConn, error) {
 		return -1, nil, err
 	}
 	raw := &rawConn{fd: fd, blocking: true, quit: &p.quit, deadline: time.Now().Add(p.e.cfg.HandshakeTimeout)}
-	err = unix.Connect(fd, o.t.sockaddr)
+	err = unix.Connect(fd, sockaddrOf(o.t.Addr)) // not the shared one: Connect writes into it
 	if err == unix.EINPROGRESS {
 		if err = raw.await(unix.POLLOUT); err == nil {
 			err = socketError(fd)

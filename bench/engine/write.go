@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"golang.org/x/sys/unix"
 
 	"throng/server/wire"
@@ -94,12 +96,13 @@ type heart struct {
 }
 
 // Heartbeat pings every ready connection once per period nanoseconds; 0 stops it.
-// A connection whose ping is unanswered when the next is due is dropped as
-// KindHeartbeat. Call it on the loop (Do).
+// A connection that has not answered within Config.PongTimeout is dropped, as
+// KindHeartbeat, when its next ping is due; it is not pinged twice meanwhile. Call
+// it on the loop (Do).
 func (e *Engine) Heartbeat(period int64) {
 	e.heart = heart{period: period, begun: e.now, next: e.now}
 	for i := range e.conns {
-		e.conns[i].pinged = false
+		e.conns[i].unponged = 0
 	}
 }
 
@@ -128,11 +131,16 @@ func (e *Engine) ping(i int) {
 	if c.state != stateReady || !e.dialectOf(i).WebSocket() {
 		return
 	}
-	if c.pinged {
-		e.fail(i, KindHeartbeat)
+	if c.unponged > 0 {
+		waited := int64(c.unponged) * e.heart.period
+		if waited >= int64(e.cfg.PongTimeout) || c.unponged == math.MaxUint8 {
+			e.fail(i, KindHeartbeat)
+			return
+		}
+		c.unponged++
 		return
 	}
-	c.pinged = true
+	c.unponged = 1
 	e.n.PingsSent++
 	e.write(i, appendFrame(e.out[:0], wire.OpPing, nil))
 }

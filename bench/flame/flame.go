@@ -109,24 +109,25 @@ func indexOf(p *profile.Profile, sampleType string) (int, error) {
 func build(p *profile.Profile, index int) *node {
 	root := &node{name: "all", children: map[string]*node{}}
 	for _, s := range p.Sample {
-		v := s.Value[index]
-		if v == 0 {
-			continue
-		}
-		root.value += v
-		at := root
-		for i := len(s.Location) - 1; i >= 0; i-- {
-			lines := s.Location[i].Line
-			for k := len(lines) - 1; k >= 0; k-- { // inlined calls: innermost first
-				if lines[k].Function == nil {
-					continue
-				}
-				at = at.child(lines[k].Function.Name)
-				at.value += v
-			}
+		if v := s.Value[index]; v != 0 {
+			root.grow(s, v)
 		}
 	}
 	return root
+}
+
+// grow adds one sample's path, which pprof stores innermost first, inlined calls
+// too.
+func (n *node) grow(s *profile.Sample, v int64) {
+	n.value += v
+	for _, loc := range slices.Backward(s.Location) {
+		for _, line := range slices.Backward(loc.Line) {
+			if line.Function != nil {
+				n = n.child(line.Function.Name)
+				n.value += v
+			}
+		}
+	}
 }
 
 type drawing struct {

@@ -190,6 +190,9 @@ func (f *Fleet) each(ctx context.Context, order func(m *member) (Order, bool)) (
 	}
 	wg.Wait()
 	for i, err := range errs {
+		if err != nil && ctx.Err() != nil {
+			return answers, context.Cause(ctx)
+		}
 		if err != nil {
 			return answers, fmt.Errorf("load process %d: %w", i, err)
 		}

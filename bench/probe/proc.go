@@ -220,3 +220,12 @@ func (m *Machine) readSockstat() error {
 	}
 	return nil
 }
+
+// CommandOf returns the command line of a process, "" if it cannot be read.
+func CommandOf(pid int) string {
+	p, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(strings.ReplaceAll(string(p), "\x00", " "))
+}

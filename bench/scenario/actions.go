@@ -160,6 +160,11 @@ func (s *Session) RunBursts(ctx context.Context, b Bursts) (*result.Phase, error
 			if err := s.fleet.All(ctx, o); err != nil {
 				return err
 			}
+			if n%roundsPerLook == 0 {
+				if err := s.talkersSpeak(ctx); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})
@@ -168,6 +173,21 @@ func (s *Session) RunBursts(ctx context.Context, b Bursts) (*result.Phase, error
 	}
 	s.deliveryFigures(p, b.Key, fmt.Sprintf("%d in flight", b.Window))
 	return p, err
+}
+
+// roundsPerLook is how many rounds may pass between two looks at whether anybody
+// still speaks: without talkers a round ends at once, and the loop would spin.
+const roundsPerLook = 32
+
+func (s *Session) talkersSpeak(ctx context.Context) error {
+	t, err := s.fleet.Peek(ctx)
+	if err != nil {
+		return err
+	}
+	if t.Counters.Unsent > 0 {
+		return fmt.Errorf("%d messages could not be sent: their connections are gone", t.Counters.Unsent)
+	}
+	return nil
 }
 
 // warmRounds are sent before a measured window phase: the first message to each

@@ -92,7 +92,7 @@ func (s *Session) battery(ctx context.Context, spec BatterySpec) error {
 			return err
 		}
 	}
-	if err := s.traffic(ctx, FanoutSpec{Window: []int{1, 8}, Rate: spec.Rate, For: spec.For, WarmUp: time.Second}); err != nil {
+	if err := s.traffic(ctx, FanoutSpec{Window: []int{1, 8}, Rate: spec.Rate, For: spec.For, WarmUp: min(spec.For, time.Second)}); err != nil {
 		return err
 	}
 	if spec.Storms == 0 {

@@ -104,6 +104,9 @@ func (s *Session) findServer(ctx context.Context) error {
 
 func (s *Session) pinAndScrape() error {
 	s.Run.PIDs = s.sampler.Server
+	if s.Run.Command == "" && len(s.Run.PIDs) > 0 {
+		s.Run.Command = probe.CommandOf(s.Run.PIDs[0])
+	}
 	if len(s.sampler.Server) == 0 {
 		s.ui.Note("the server's processes are not known (no --server-pid, none found listening): no server figures")
 	}
