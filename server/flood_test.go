@@ -129,6 +129,18 @@ func TestSmuggledRequestsAreNotAnswered(t *testing.T) {
 	})
 }
 
+// Behind a first request net/http has parsed the head; what it took out of it must still count.
+func TestUpgradeWithABodyBehindAPageIsRefused(t *testing.T) {
+	n := startTestNode(t, "1111")
+	for _, body := range []string{"Transfer-Encoding: chunked\r\n", "Content-Length: 44\r\n", "Content-Length: 1\r\nExpect: 100-continue\r\n"} {
+		c := dialRaw(t, n.addr)
+		c.write("GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n" + upgradeHead(n.addr, "/", body) + "GET /robots.txt HTTP/1.1\r\nHost: smuggled\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c.wantStatus(http.StatusOK).Body)
+		_, _ = io.Copy(io.Discard, c.wantStatus(http.StatusBadRequest).Body)
+		c.wantEnd()
+	}
+}
+
 // Plain requests may follow each other, and an upgrade may follow them, as proxies do it.
 func TestConnectionIsReusedForPageAndUpgrade(t *testing.T) {
 	n := startTestNode(t, "1111")

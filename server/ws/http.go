@@ -156,6 +156,9 @@ func (s *Server) takeBack(w http.ResponseWriter, r *http.Request) {
 	var head bytes.Buffer
 	fmt.Fprintf(&head, "%s %s HTTP/%d.%d\r\nHost: %s\r\n", r.Method, r.RequestURI, r.ProtoMajor, r.ProtoMinor, r.Host)
 	_ = r.Header.Write(&head)
+	for _, coding := range r.TransferEncoding { // net/http has taken it out of the header; an upgrade with a body is refused
+		fmt.Fprintf(&head, "Transfer-Encoding: %s\r\n", coding)
+	}
 	head.WriteString("\r\n")
 	if n := rw.Reader.Buffered(); n > 0 {
 		b, _ := rw.Reader.Peek(n)
