@@ -13,6 +13,7 @@ import (
 type Message struct {
 	Channel string
 	Data    []byte
+	Meta    string // the line PublishMeta was given; "" for every other publication
 	Binary  bool
 }
 
@@ -32,6 +33,10 @@ type Broker interface {
 	// that subscribed a channel before publishing on it hears itself.
 	// Errors: ErrBadChannel, ErrTooBig, ErrBusy, ErrDisconnected, ErrClosed; each refusal is counted as lost.
 	Publish(channel string, data []byte, binary bool) error
+
+	// PublishMeta is Publish of text with one line of text beside it, which arrives as Message.Meta: what the data itself
+	// must not be changed for. Both are copied, with one allocation. Errors besides Publish's: ErrBadMeta.
+	PublishMeta(channel string, data, meta []byte) error
 
 	// Subscribe declares interest in a channel, Unsubscribe ends it. Both set a level, are idempotent and take
 	// effect soon, in order with this node's publications; the last call wins. A channel that CheckChannel
@@ -74,6 +79,7 @@ var (
 	ErrClosed       = errors.New("broker: closed")
 	ErrTooBig       = errors.New("broker: message too big")
 	ErrBadChannel   = errors.New("broker: bad channel name")
+	ErrBadMeta      = errors.New("broker: meta is empty or no single line")
 )
 
 // ConfigError says which field of a Config is wrong, what it holds, and what to do about it. The caller that maps

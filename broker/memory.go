@@ -132,6 +132,21 @@ func (m *Memory) Publish(channel string, data []byte, binary bool) error {
 	return err
 }
 
+// PublishMeta implements Broker.
+func (m *Memory) PublishMeta(channel string, data, meta []byte) error {
+	err := checkMeta(meta)
+	if err == nil {
+		err = m.accept(channel, len(data)+len(meta))
+	}
+	if err == nil {
+		err = m.queue.publishMeta(item{channel: channel}, data, meta)
+	}
+	if err != nil {
+		m.count.refused(err)
+	}
+	return err
+}
+
 func (m *Memory) accept(channel string, size int) error {
 	if m.shutting.Load() {
 		return ErrClosed
@@ -246,7 +261,7 @@ func (m *Memory) forward(it *item) {
 	m.count.published.Add(1)
 	m.count.publishedBytes.Add(uint64(size))
 	for _, node := range m.bus.hearers(it.channel) {
-		node.receive(Message{Channel: it.channel, Data: bytes.Clone(it.data), Binary: it.binary})
+		node.receive(Message{Channel: it.channel, Data: bytes.Clone(it.payload()), Meta: it.metaLine(), Binary: it.binary})
 	}
 }
 

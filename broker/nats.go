@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,11 @@ func (c *Config) checkCreds() error {
 
 // Publish implements Broker.
 func (n *NATS) Publish(channel string, data []byte, binary bool) error {
-	err := n.accept(channel, len(data), binary)
+	overhead := 0
+	if binary {
+		overhead = binaryOverhead
+	}
+	err := n.accept(channel, len(data), overhead)
 	if err == nil {
 		err = n.queue.publish(channel, data, binary)
 	}
@@ -119,8 +124,31 @@ func (n *NATS) Publish(channel string, data []byte, binary bool) error {
 	return err
 }
 
-// accept says whether a publication may be queued.
-func (n *NATS) accept(channel string, size int, binary bool) error {
+// PublishMeta implements Broker.
+func (n *NATS) PublishMeta(channel string, data, meta []byte) error {
+	err := checkMeta(meta)
+	if err == nil {
+		err = n.accept(channel, len(data), metaOverhead+len(meta))
+	}
+	if err == nil {
+		err = n.queue.publishMeta(item{channel: channel}, data, meta)
+	}
+	if err != nil {
+		n.count.refused(err)
+	}
+	return err
+}
+
+// checkMeta refuses what a NATS header cannot carry unchanged.
+func checkMeta(meta []byte) error {
+	if len(bytes.TrimSpace(meta)) != len(meta) || len(meta) == 0 || bytes.ContainsAny(meta, "\r\n") {
+		return ErrBadMeta
+	}
+	return nil
+}
+
+// accept says whether a publication may be queued; overhead is what its header takes of the payload that NATS limits.
+func (n *NATS) accept(channel string, size, overhead int) error {
 	if n.shutting.Load() {
 		return ErrClosed
 	}
@@ -130,10 +158,7 @@ func (n *NATS) accept(channel string, size int, binary bool) error {
 	if !n.link.up.Load() {
 		return ErrDisconnected
 	}
-	limit := int(n.link.maxPayload.Load())
-	if binary {
-		limit -= binaryOverhead
-	}
+	limit := int(n.link.maxPayload.Load()) - overhead
 	return checkSize(size, min(limit, n.cfg.Limits.MaxMessageBytes))
 }
 
@@ -155,6 +180,8 @@ func (c *counters) refused(err error) {
 		c.lose(LostOversize, 1)
 	case errors.Is(err, ErrBadChannel):
 		c.lose(LostBadSubject, 1)
+	case errors.Is(err, ErrBadMeta):
+		c.lose(LostRejected, 1)
 	case errors.Is(err, ErrClosed):
 		c.lose(LostClosed, 1)
 	default:
@@ -228,13 +255,19 @@ func (n *NATS) deliver(m *nats.Msg) {
 	}
 	n.count.delivered.Add(1)
 	n.count.deliveredBytes.Add(uint64(len(m.Data)))
-	n.handler(Message{Channel: channel, Data: m.Data, Binary: isBinary(m.Header)})
+	n.handler(Message{Channel: channel, Data: m.Data, Meta: first(m.Header[metaHeader]), Binary: isBinary(m.Header)})
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // isBinary does not canonicalise the key: NATS header names are case-sensitive.
 func isBinary(h nats.Header) bool {
-	values := h[binaryHeader]
-	return len(values) > 0 && values[0] == binaryValue
+	return first(h[binaryHeader]) == binaryValue
 }
 
 func (n *NATS) aborted() bool { return n.life.Err() != nil }

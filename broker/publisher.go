@@ -19,13 +19,17 @@ type publisher struct {
 	conn     *nats.Conn
 	interest map[string]*nats.Subscription // in force at NATS; keys share the subject's memory where nothing is escaped
 	subjects subjectCache
-	binary   nats.Msg      // reused: nats.go copies what it publishes
+	binary   nats.Msg // reused, as meta is: nats.go copies what it publishes
+	meta     nats.Msg
 	done     chan struct{} // closed when it has ended
 }
 
 const (
 	binaryHeader = "Throng-Binary"
 	binaryValue  = "1"
+	metaHeader   = "Throng-Meta"
+	// metaOverhead is what the header adds to the line in it.
+	metaOverhead = len("NATS/1.0\r\n" + metaHeader + ": " + "\r\n\r\n")
 	// binaryOverhead is what the header adds to the payload that NATS limits.
 	binaryOverhead = len("NATS/1.0\r\n" + binaryHeader + ": " + binaryValue + "\r\n\r\n")
 	// releaseEvery is how many publications leave the queue's budget at once: often enough that callers refused
@@ -39,6 +43,7 @@ func newPublisher(n *NATS) *publisher {
 		interest: make(map[string]*nats.Subscription),
 		subjects: newSubjectCache(n.codec),
 		binary:   nats.Msg{Header: nats.Header{binaryHeader: []string{binaryValue}}},
+		meta:     nats.Msg{Header: nats.Header{metaHeader: []string{""}}},
 		done:     make(chan struct{}),
 	}
 }
@@ -167,11 +172,17 @@ func (p *publisher) send(it *item) bool {
 	p.n.dialer.admit(p.n.life)
 	subject := p.subjects.of(it.channel)
 	var err error
-	if it.binary {
+	switch {
+	case it.binary:
 		p.binary.Subject, p.binary.Data = subject, it.data
 		err = p.conn.PublishMsg(&p.binary)
 		p.binary.Data = nil
-	} else {
+	case it.meta > 0:
+		p.meta.Subject, p.meta.Data = subject, it.payload()
+		p.meta.Header[metaHeader][0] = it.metaLine()
+		err = p.conn.PublishMsg(&p.meta)
+		p.meta.Data = nil
+	default:
 		err = p.conn.Publish(subject, it.data)
 	}
 	if err == nil {

@@ -8,10 +8,15 @@ import (
 // item is one accepted publication, or a fence when fence is set.
 type item struct {
 	channel string
-	data    []byte // the queue's own copy
+	data    []byte // the queue's own copy, the meta line behind the payload
+	meta    int    // length of the meta line
 	fence   *fence
 	binary  bool
 }
+
+func (it *item) payload() []byte { return it.data[: len(it.data)-it.meta : len(it.data)-it.meta] }
+
+func (it *item) metaLine() string { return string(it.data[len(it.data)-it.meta:]) }
 
 // fence is a Sync under way: answered exactly once, on a channel with room for the answer.
 type fence struct{ answer chan error }
@@ -58,7 +63,12 @@ func newQueue(l *Limits) *queue {
 
 // publish copies data and queues it. Never blocks. Errors: ErrBusy, ErrClosed.
 func (q *queue) publish(channel string, data []byte, binary bool) error {
-	size := int64(len(data))
+	return q.publishMeta(item{channel: channel, binary: binary}, data, nil)
+}
+
+// publishMeta is publish with a meta line; the rest of the item is given.
+func (q *queue) publishMeta(it item, data, meta []byte) error {
+	size := int64(len(data) + len(meta))
 	// Two callers meeting at a bound may both be refused where one would have fitted; the bound is never exceeded.
 	if q.messages.Add(1) > q.maxMessages {
 		q.messages.Add(-1)
@@ -68,15 +78,16 @@ func (q *queue) publish(channel string, data []byte, binary bool) error {
 		q.release(1, size)
 		return ErrBusy
 	}
-	kept := make([]byte, len(data))
-	copy(kept, data)
+	kept := make([]byte, size)
+	copy(kept[copy(kept, data):], meta)
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		q.release(1, size)
 		return ErrClosed
 	}
-	q.items = append(q.items, item{channel: channel, data: kept, binary: binary})
+	it.data, it.meta = kept, len(meta)
+	q.items = append(q.items, it)
 	q.mu.Unlock()
 	q.signal()
 	return nil

@@ -116,7 +116,10 @@ func hubFamilies() []family {
 		single("throng_hub_unheard_publications_total", "Of these, without a local subscriber any more.", counter,
 			func(s *Snapshot) float64 { return float64(s.Hub.Unheard) }),
 		labelled("throng_hub_lost_publications_total", "Publications not fanned out, by reason, counted per shard.", counter, "reason",
-			func(s *Snapshot, put putFunc) { put(float64(s.Hub.LostClosed), "closed") }),
+			func(s *Snapshot, put putFunc) {
+				put(float64(s.Hub.LostClosed), "closed")
+				put(float64(s.Hub.Unreadable), "unreadable_meta")
+			}),
 		single("throng_hub_batches_total", "Groups of publications fanned out together.", counter,
 			func(s *Snapshot) float64 { return float64(s.Hub.Batches) }),
 		single("throng_hub_frames_total", "Buffers built, one per batch and encoding.", counter,

@@ -94,7 +94,7 @@ func (n *node) startBroker() (err error) {
 		bc.Server = n.embedded
 	}
 	b, err := broker.Connect(bc, func(m broker.Message) {
-		n.hub.Deliver(hub.Publication{Channel: m.Channel, Data: m.Data, Binary: m.Binary})
+		n.hub.Receive(hub.Publication{Channel: m.Channel, Data: m.Data, Binary: m.Binary}, m.Meta)
 	})
 	if err != nil {
 		return n.natsError(err)
@@ -103,7 +103,7 @@ func (n *node) startBroker() (err error) {
 	n.metrics = newMetrics(c.NodeID, readVersion(), n.snapshot)
 	n.hub = hub.New(hub.Config{
 		Shards: c.HubShards, MailboxLen: c.HubMailbox, BatchBytes: c.HubBatchBytes, InterestLinger: c.InterestLinger,
-		Encoders: [...]hub.Encoder{hub.EncodingRaw: livechat.Encoder(c.NodeID), 3: nil}, OnFanout: n.metrics.ObserveFanout,
+		Encoders: [...]hub.Encoder{hub.EncodingRaw: livechat.Encoder(c.NodeID), 7: nil}, OnFanout: n.metrics.ObserveFanout,
 	}, hubBroker{b})
 	n.hub.Start()
 	return nil

@@ -23,7 +23,15 @@ type hubBroker struct{ broker.Broker }
 
 // Publish implements hub.Broker.
 func (b hubBroker) Publish(channel string, data []byte, binary bool) error {
-	err := b.Broker.Publish(channel, data, binary)
+	return hubError(b.Broker.Publish(channel, data, binary))
+}
+
+// PublishMeta implements hub.Broker.
+func (b hubBroker) PublishMeta(channel string, data, meta []byte) error {
+	return hubError(b.Broker.PublishMeta(channel, data, meta))
+}
+
+func hubError(err error) error {
 	switch {
 	case err == nil:
 		return nil

@@ -49,6 +49,7 @@ func Test(t *testing.T, start Factory) {
 		{"Unsubscribe stops and a later Subscribe resumes", unsubscribe},
 		{"the last of many changes of mind wins", lastWishWins},
 		{"binary flag and every byte survive", bytesSurvive},
+		{"a meta line arrives beside its data, and only one line is taken", metaSurvives},
 		{"Publish copies and receivers share nothing", notAliased},
 		{"a full queue refuses with ErrBusy, counts it, and recovers", busy},
 		{"a payload over the limit is refused and one at the limit arrives", oversize},

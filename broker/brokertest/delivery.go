@@ -196,6 +196,47 @@ func bytesSurvive(t *testing.T, start Factory) {
 	}
 }
 
+func metaSurvives(t *testing.T, start Factory) {
+	p, _, b := pair(t, start, broker.Limits{})
+	p.B.Subscribe("c")
+	mustSync(t, p.B)
+	before := p.A.Stats().Lost[broker.LostRejected]
+	bad := []string{"", " x", "x ", "a\nb", "a\rb"}
+	for _, meta := range bad {
+		if err := p.A.PublishMeta("c", nil, []byte(meta)); !errors.Is(err, broker.ErrBadMeta) {
+			t.Errorf("PublishMeta with %q: %v", meta, err)
+		}
+	}
+	if lost := p.A.Stats().Lost[broker.LostRejected] - before; lost != uint64(len(bad)) {
+		t.Errorf("%d refusals counted", lost)
+	}
+	sent := []broker.Message{
+		{Channel: "c", Data: []byte("with"), Meta: `{"a":"b: c, é\t\u0000"}`},
+		{Channel: "c", Data: []byte("without")},
+		{Channel: "c", Meta: strings.Repeat("x", 10000)},
+	}
+	for _, m := range sent {
+		var err error
+		if m.Meta == "" {
+			err = p.A.Publish(m.Channel, m.Data, false)
+		} else {
+			err = p.A.PublishMeta(m.Channel, m.Data, []byte(m.Meta))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, m := range b.await(t, len(sent), p) {
+		if m.Meta != sent[i].Meta || string(m.Data) != string(sent[i].Data) || m.Binary {
+			t.Errorf("message %d: %q with %.40q; want %q with %.40q", i, m.Data, m.Meta, sent[i].Data, sent[i].Meta)
+		}
+	}
+	limit := int(p.A.Stats().MaxPayload)
+	if err := p.A.PublishMeta("c", make([]byte, limit), []byte("x")); !errors.Is(err, broker.ErrTooBig) && limit > 0 {
+		t.Errorf("payload of the whole limit and a line: %v", err)
+	}
+}
+
 func notAliased(t *testing.T, start Factory) {
 	a, b := newInbox(), newInbox()
 	spoil := func(in *inbox) broker.Handler {

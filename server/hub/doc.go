@@ -39,9 +39,8 @@
 //     every one until it unsubscribes.
 //   - A publication whose Deliver began after Subscribe returned is sent to that subscription, unless Unsubscribe comes
 //     first. Publications delivered earlier whose fan-out had not begun may be sent to it too.
-//   - Unsubscribe removes exactly once, however often and from wherever it is called. It is applied before the shard's next
-//     turn; after that nothing is sent. Between the call and that moment Send may still be called, even on a connection that is
-//     closed already: a Subscriber has to bear it.
+//   - Unsubscribe removes exactly once, however often and from wherever it is called. After it no further Send begins for
+//     this membership; one that has begun may end, even on a connection that is closed already: a Subscriber has to bear it.
 //   - Nothing is dropped: a full mailbox makes Deliver wait. The exception is Close, which counts what it abandons.
 //   - A slow or closed Subscriber costs one Send that returns false; it never delays the shard.
 //

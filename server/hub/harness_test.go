@@ -32,6 +32,13 @@ func newFakeBroker() *fakeBroker { return &fakeBroker{on: map[string]bool{}} }
 
 func (b *fakeBroker) Publish(string, []byte, bool) error { return nil }
 
+func (b *fakeBroker) PublishMeta(channel string, data, meta []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log = append(b.log, fmt.Sprintf("%s<%s %s", channel, data, meta))
+	return nil
+}
+
 func (b *fakeBroker) Subscribe(channel string)   { b.change(channel, true) }
 func (b *fakeBroker) Unsubscribe(channel string) { b.change(channel, false) }
 
@@ -60,9 +67,10 @@ func (b *fakeBroker) history() string {
 // quietBroker is for benchmarks.
 type quietBroker struct{}
 
-func (quietBroker) Publish(string, []byte, bool) error { return nil }
-func (quietBroker) Subscribe(string)                   {}
-func (quietBroker) Unsubscribe(string)                 {}
+func (quietBroker) Publish(string, []byte, bool) error      { return nil }
+func (quietBroker) PublishMeta(_ string, _, _ []byte) error { return nil }
+func (quietBroker) Subscribe(string)                        {}
+func (quietBroker) Unsubscribe(string)                      {}
 
 // fakeConn records what it gets. Its fields are safe to read when the hub is at rest.
 type fakeConn struct {

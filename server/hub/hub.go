@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+
+	"throng/server/wire"
 )
 
 // Errors of Broker.Publish that callers of Hub.Publish tell apart with errors.Is; the adapter of a broker translates its own.
@@ -19,6 +21,9 @@ type Broker interface {
 	// Publish sends data to every node interested in channel, this one included. It never blocks and copies data. Errors
 	// are, or wrap, ErrBusy, ErrTooBig, ErrDisconnected and ErrClosed.
 	Publish(channel string, data []byte, binary bool) error
+	// PublishMeta is Publish of a message that is more than its data. meta is one line as wire.AppendMeta writes it, and is
+	// copied too; receivers hand it to Hub.Receive.
+	PublishMeta(channel string, data, meta []byte) error
 	// Subscribe turns interest in channel on, Unsubscribe off. Level-triggered and idempotent; called in the right order
 	// for each channel and under a lock of the hub: they must not block and must not call the hub.
 	Subscribe(channel string)
@@ -34,6 +39,7 @@ type Hub struct {
 
 	publications atomic.Uint64
 	unheard      atomic.Uint64
+	unreadable   atomic.Uint64
 
 	closeOnce sync.Once
 	done      chan struct{}
@@ -107,6 +113,40 @@ func (h *Hub) Publish(channel string, data []byte, binary bool) error {
 	return h.broker.Publish(channel, data, binary)
 }
 
+// PublishMeta hands data and meta to the broker, which copies them, and returns the broker's error. Joins and leaves come this
+// way too, without data. Otherwise as Publish; allocates nothing itself while meta is small.
+func (h *Hub) PublishMeta(channel string, data []byte, meta *wire.Meta) error {
+	room := metaLines.Get().(*[]byte)
+	line := wire.AppendMeta((*room)[:0], meta)
+	err := h.broker.PublishMeta(channel, data, line)
+	if cap(line) <= keptMetaLine {
+		*room = line
+		metaLines.Put(room)
+	}
+	return err
+}
+
+var metaLines = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptMetaLine bounds the lines kept for reuse, bytes: a client with a large conn_info is rare.
+const keptMetaLine = 4 << 10
+
+// Receive delivers a message as it came from the broker: Deliver, once its meta line is read, "" for none. A line that cannot
+// be read, or speaks of a kind this version does not know, makes the message worthless: it is dropped and counted in
+// Stats.Unreadable. p.Meta is ignored.
+func (h *Hub) Receive(p Publication, meta string) {
+	p.Meta = nil
+	if meta != "" {
+		m, ok := wire.ParseMeta(meta)
+		if !ok {
+			h.unreadable.Add(1)
+			return
+		}
+		p.Meta = m
+	}
+	h.Deliver(p)
+}
+
 // Deliver hands p to the shards that have subscribers of its channel and waits while the mailbox of one of them is full: that
 // is the back-pressure on the broker's reader. p.Data is kept, shared and must not change any more. For order, one goroutine at
 // a time per channel. Never from within a Subscriber.
@@ -123,11 +163,17 @@ func (h *Hub) Deliver(p Publication) {
 	}
 }
 
+// Channels tells f every channel that has subscribers on this node, and how many. Expensive with many channels: it holds one
+// stripe's lock at a time, for a millisecond per ten thousand channels of the stripe. f is called without a lock. Any
+// goroutine; not for pollers.
+func (h *Hub) Channels(f func(channel string, subscribers int)) { h.interest.each(f) }
+
 // Stats is a snapshot of counters since New and of present levels. Every figure is right by itself; between them there may be
 // traffic.
 type Stats struct {
 	Publications uint64 // Deliver calls
 	Unheard      uint64 // of these, for channels without a local subscriber: late ones, and those of lingering channels
+	Unreadable   uint64 // Receive calls with a meta line that no version we know writes
 	LostClosed   uint64 // abandoned by Close, counted per shard
 	Batches      uint64 // groups of publications fanned out, per channel and shard
 	Frames       uint64 // buffers built, one per batch and encoding in use
@@ -146,6 +192,7 @@ func (h *Hub) Stats() Stats {
 	s := Stats{
 		Publications: h.publications.Load(),
 		Unheard:      h.unheard.Load(),
+		Unreadable:   h.unreadable.Load(),
 		Channels:     int(h.interest.channels.Load()),
 		Lingering:    int(h.interest.lingering.Load()),
 	}

@@ -143,6 +143,33 @@ func (in *interest) lookup(channel string, dst []*branch) []*branch {
 	return dst
 }
 
+// each tells f every channel with subscribers, and how many, stripe by stripe.
+func (in *interest) each(f func(channel string, subscribers int)) {
+	type entry struct {
+		name  string
+		count int
+	}
+	var batch []entry
+	for i := range in.stripes {
+		st := &in.stripes[i]
+		batch = batch[:0]
+		st.mu.Lock()
+		for name, t := range st.topics {
+			n := 0
+			for b := t.branches; b != nil; b = b.next {
+				n += int(b.count)
+			}
+			if n > 0 {
+				batch = append(batch, entry{name, n})
+			}
+		}
+		st.mu.Unlock()
+		for _, e := range batch {
+			f(e.name, e.count)
+		}
+	}
+}
+
 func (in *interest) add(st *stripe, channel string) *topic {
 	t := &topic{name: strings.Clone(channel)}
 	if st.topics == nil {

@@ -150,6 +150,9 @@ func (sh *shard) slice(j *job, limit int) int {
 	stop := min(j.end, j.cursor+limit)
 	sent, bytes := 0, 0
 	for _, s := range j.branch.subs[j.cursor:stop] {
+		if s.branch.Load() != j.branch {
+			continue // has left, or not quite come: nothing must follow the answer to an unsubscribe
+		}
 		frame := j.frames[s.Encoding]
 		if frame == nil {
 			if frame = sh.build(j, s.Encoding); len(frame) == 0 {
@@ -177,7 +180,9 @@ func (sh *shard) build(j *job, e Encoding) []byte {
 	}
 	dst := sh.scratch[:0]
 	for i := range j.pubs[:j.batch] {
-		dst = sh.cfg.Encoders[e](dst, &j.pubs[i])
+		if p := &j.pubs[i]; e.takes(p) {
+			dst = sh.cfg.Encoders[e](dst, p)
+		}
 	}
 	sh.scratch = dst
 	if cap(dst) > 2*sh.cfg.BatchBytes {

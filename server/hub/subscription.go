@@ -1,20 +1,38 @@
 package hub
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// Encoding says in which form a subscriber takes publications; one buffer is built per batch and encoding and shared by all
-// receivers.
+	"throng/server/wire"
+)
+
+// Encoding says in which form a subscriber takes publications, and which it takes; one buffer is built per batch and encoding
+// and shared by all receivers.
 type Encoding uint8
 
-// EncodingRaw is the plain WebSocket text or binary message. JSON, Protobuf and SSE follow.
-const EncodingRaw Encoding = 0
+// The encodings so far. Subscribers with Joins are told who comes and goes; the encoders of the others never see a join or a
+// leave.
+const (
+	EncodingRaw           Encoding = iota // plain WebSocket text or binary message
+	EncodingJSON                          // Centrifuge push in a text frame
+	EncodingJSONJoins                     // the same, joins and leaves too
+	EncodingProtobuf                      // Centrifuge push in a binary frame
+	EncodingProtobufJoins                 // the same, joins and leaves too
 
-const numEncodings = 4
+	numEncodings = 8
+)
 
-// Publication is one message of a channel. Data is shared and immutable from Deliver on.
+// takes tells whether subscribers with this encoding get p.
+func (e Encoding) takes(p *Publication) bool {
+	const joins = 1<<EncodingJSONJoins | 1<<EncodingProtobufJoins
+	return p.Meta == nil || p.Meta.Kind == wire.KindPublication || joins&(1<<e) != 0
+}
+
+// Publication is one message of a channel. Data and Meta are shared and immutable from Deliver on.
 type Publication struct {
 	Channel string
 	Data    []byte
+	Meta    *wire.Meta // what travels beside the data, nil for plain messages; joins and leaves have no data
 	Binary  bool
 }
 

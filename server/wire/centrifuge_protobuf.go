@@ -176,40 +176,50 @@ func (c *Command) parseField(in *pbCursor) {
 func (c *Command) parseConnect(in *pbCursor) {
 	switch in.number {
 	case 3:
-		var s ConnectSub
-		entry := pbCursor{p: in.bytes()}
-		for entry.next() {
-			switch entry.number {
-			case 1:
-				s.Channel = entry.text()
-			case 2:
-				fields := pbCursor{p: entry.bytes()}
-				for fields.next() {
-					s.Subscription.parse(&fields)
-				}
-				entry.bad = entry.bad || fields.bad
-			}
-		}
-		in.bad = in.bad || entry.bad || len(c.Subs) == maxConnectSubs
-		c.Subs = append(c.Subs, s)
+		in.bad = in.bad || len(c.Subs) == maxConnectSubs
+		c.Subs = append(c.Subs, parseConnectSub(in))
 	case 4:
 		c.Name = in.text()
 	case 5:
 		c.Version = in.text()
 	case 6:
-		var h Header
-		entry := pbCursor{p: in.bytes()}
-		for entry.next() {
-			switch entry.number {
-			case 1:
-				h.Name = entry.text()
-			case 2:
-				h.Value = entry.text()
-			}
-		}
-		in.bad = in.bad || entry.bad || len(c.Headers) == maxConnectHeaders
-		c.Headers = append(c.Headers, h)
+		in.bad = in.bad || len(c.Headers) == maxConnectHeaders
+		c.Headers = append(c.Headers, parseHeader(in))
 	}
+}
+
+// parseConnectSub reads one entry of the map of subscriptions.
+func parseConnectSub(in *pbCursor) (s ConnectSub) {
+	entry := pbCursor{p: in.bytes()}
+	for entry.next() {
+		switch entry.number {
+		case 1:
+			s.Channel = entry.text()
+		case 2:
+			fields := pbCursor{p: entry.bytes()}
+			for fields.next() {
+				s.Subscription.parse(&fields)
+			}
+			entry.bad = entry.bad || fields.bad
+		}
+	}
+	in.bad = in.bad || entry.bad
+	return s
+}
+
+// parseHeader reads one entry of the map of headers.
+func parseHeader(in *pbCursor) (h Header) {
+	entry := pbCursor{p: in.bytes()}
+	for entry.next() {
+		switch entry.number {
+		case 1:
+			h.Name = entry.text()
+		case 2:
+			h.Value = entry.text()
+		}
+	}
+	in.bad = in.bad || entry.bad
+	return h
 }
 
 // parse reads one field of a SubscribeRequest. The type of newer SDKs has no number in the schema this was written for, so
