@@ -14,8 +14,8 @@ import (
 )
 
 // unharmed runs abuse beside a client that chats all the while: it must be served throughout, by the same connection,
-// and when the abuse is over the node must hold nothing but it.
-func unharmed(t *testing.T, n *place, abuse func()) {
+// and when the abuse is over the node must hold nothing but it. Whatever peers do wrong is no line in the log.
+func unharmed(t *testing.T, n *testNode, abuse func()) {
 	t.Helper()
 	good := n.enter("/livechat?room=good")
 	over, ended := make(chan struct{}), make(chan error, 1)
@@ -32,6 +32,9 @@ func unharmed(t *testing.T, n *place, abuse func()) {
 			sample(t, body, `throng_ws_connections{state="http"}`) == 0
 	})
 	good.leave()
+	if log := n.log.String(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log holds the mistakes of peers:\n%s", log)
+	}
 }
 
 // talkUntil says things to itself until over, and once more after that.
@@ -101,7 +104,7 @@ func TestBadHandshakesGetTheirStatus(t *testing.T) {
 		{"unknown path", with("GET / ", "GET /nothing "), 404, "refused"},
 	}
 	counted := map[string]float64{}
-	unharmed(t, &n.place, func() {
+	unharmed(t, n, func() {
 		for _, b := range bad {
 			answer := answersTo(t, n.addr, b.request)
 			if !strings.HasPrefix(answer, fmt.Sprintf("HTTP/1.1 %d ", b.status)) || strings.Count(answer, "HTTP/1.1 ") != 1 ||
@@ -175,7 +178,7 @@ func TestBrokenFramesGetTheirCloseCode(t *testing.T) {
 		{"a request for another page (S16)", "GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n", wire.CloseProtocolError},
 	}
 	counted := map[wire.CloseCode]float64{}
-	unharmed(t, &n.place, func() {
+	unharmed(t, n, func() {
 		for _, b := range bad {
 			// In the good client's room, which must hear nothing of it.
 			c := dial(t, n.addr, "/livechat?room=good")
@@ -219,7 +222,7 @@ func crowd(misbehave func(i int) error) (errs []error) {
 func TestSilentAndSlowClientsAreEnded(t *testing.T) { // N6, S5, S6
 	n := startTestNode(t, "1111", "--handshake-timeout=2s", "--close-timeout=500ms", "--http-header-timeout=1s", "--http-idle-timeout=1s")
 	kinds := []func(net.Conn) error{silent, halfHead, slowHead, goneMidway}
-	unharmed(t, &n.place, func() {
+	unharmed(t, n, func() {
 		for _, err := range crowd(func(i int) error {
 			nc, err := net.Dial("tcp", n.addr)
 			if err != nil {

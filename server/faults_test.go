@@ -10,30 +10,34 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"throng/broker"
 	"throng/server/wire"
 )
 
-// natsServer is a NATS server of its own, which tests take away and bring back on the same address. It listens on an
-// address that no outgoing connection is bound to, so that nothing takes its port meanwhile.
+// natsServer is a NATS server of its own, which tests take away and bring back on the same address.
 type natsServer struct {
 	t   testing.TB
 	cfg broker.EmbeddedConfig
 	e   *broker.Embedded
 }
 
-// newNATS prepares a server with the given lines in its nats.conf, and its address, without starting it.
-func newNATS(t *testing.T, conf string) *natsServer {
+// freeAddr is a port that nothing listens on, at an address that no outgoing connection is bound to.
+func freeAddr(t *testing.T) string {
 	t.Helper()
-	const host = "127.0.9.1"
-	probe, err := net.Listen("tcp", host+":0")
+	probe, err := net.Listen("tcp", "127.0.9.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := probe.Addr().String()
-	probe.Close()
-	file := writeFile(t, "nats.conf", fmt.Sprintf("listen: %q\n%s\n", addr, conf))
+	defer probe.Close()
+	return probe.Addr().String()
+}
+
+// newNATS prepares a server with the given lines in its nats.conf, and its address, without starting it.
+func newNATS(t *testing.T, conf string) *natsServer {
+	t.Helper()
+	file := writeFile(t, "nats.conf", fmt.Sprintf("listen: %q\n%s\n", freeAddr(t), conf))
 	s := &natsServer{t: t, cfg: broker.EmbeddedConfig{NodeID: "outside", ConfigFile: file, Logger: slog.New(slog.DiscardHandler)}}
 	t.Cleanup(s.stop)
 	return s
@@ -222,6 +226,51 @@ func TestNATSConfigWithoutDataDirectory(t *testing.T) {
 	}
 }
 
+// Two nodes whose embedded servers are a cluster need no other NATS, and one of them goes on alone.
+func TestClusterOfEmbeddedServersIsOneChat(t *testing.T) {
+	addrs := []string{freeAddr(t), freeAddr(t)}
+	start := func(i int) *testNode {
+		conf := fmt.Sprintf("cluster { name: chat, listen: %q, routes: [ \"nats://%s\" ] }\n", addrs[i], addrs[1-i])
+		return startTestNode(t, []string{"1111", "2222"}[i], "--nats-config="+writeFile(t, "nats.conf", conf))
+	}
+	a, b := start(0), start(1)
+	one, two := a.enter("/"), b.enter("/")
+	one.hearAcross(two, "1111")
+	two.hearAcross(one, "2222")
+	one.say("across")
+	one.wantText("1111:across")
+	two.wantText("2222:across")
+	two.leave()
+	b.stop()
+	a.awaitReady(200, "")
+	one.say("alone")
+	one.wantText("1111:alone")
+	back := start(1)
+	three := back.enter("/")
+	one.hearAcross(three, "1111")
+	three.hearAcross(one, "2222")
+	three.say("back")
+	one.wantText("1111:back")
+}
+
+// hearAcross has the other knock until c hears it: servers of a cluster learn of interest a moment later.
+func (c *client) hearAcross(other *client, id string) {
+	c.t.Helper()
+	for heard := false; !heard; {
+		other.say(knock + "across")
+		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		_, err := c.r.Peek(1)
+		heard = err == nil
+		if err != nil && !isTimeout(err) {
+			c.t.Fatal(err)
+		}
+	}
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	if _, p, err := c.frame(); err != nil || !strings.HasPrefix(string(p), id+":"+knock) {
+		c.t.Fatalf("got %q, %v", p, err)
+	}
+}
+
 // A message that NATS does not take is the client's loss alone, and counted as what it is.
 func TestMessageTooBigForNATSIsCounted(t *testing.T) {
 	server := newNATS(t, "max_payload: 1024")
@@ -253,5 +302,17 @@ func TestFullNodeShedsAndRecovers(t *testing.T) {
 	two.leave()
 	await(t, "room for one", func() bool { return n.metric(`throng_ws_connections{state="open"}`) == 1 })
 	n.enter("/").leave()
+	// Plain HTTP has a limit of its own.
+	page, crowded := dialRaw(t, n.addr), dialRaw(t, n.addr)
+	const request = "GET /robots.txt HTTP/1.1\r\nHost: x\r\n\r\n"
+	page.write(request)
+	_, _ = io.Copy(io.Discard, page.wantStatus(http.StatusOK).Body)
+	crowded.write(request)
+	if got := crowded.wantStatus(http.StatusServiceUnavailable).Header.Get("Retry-After"); got != "7" {
+		t.Errorf("Retry-After %q", got)
+	}
+	crowded.wantEnd()
+	page.Close()
+	await(t, "room for one", func() bool { return n.metric(`throng_ws_connections{state="http"}`) == 0 })
 	one.knock("1111")
 }

@@ -15,7 +15,7 @@ import (
 // Many connections at once that announce a lot, or begin it, cost what they sent, and one close code each.
 func TestGiantDeclaredLengths(t *testing.T) { // S8
 	n := startTestNode(t, "1111")
-	unharmed(t, &n.place, func() {
+	unharmed(t, n, func() {
 		for _, err := range crowd(func(i int) error {
 			nc, err := net.Dial("tcp", n.addr)
 			if err != nil {
@@ -43,7 +43,7 @@ func TestGiantDeclaredLengths(t *testing.T) { // S8
 
 func TestPingFloodWithUnreadPongsIsCut(t *testing.T) { // N7, S9
 	n := startTestNode(t, "1111", "--outbox-limit=128KiB", "--close-timeout=500ms")
-	unharmed(t, &n.place, func() {
+	unharmed(t, n, func() {
 		var flood []byte
 		for len(flood) < 512<<10 {
 			flood = wire.AppendMaskedFrame(flood, wire.OpPing, true, make([]byte, 125), clientMask)
@@ -94,7 +94,7 @@ func TestSmuggledRequestsAreNotAnswered(t *testing.T) {
 	host := "Host: " + n.addr + "\r\n"
 	const second = "GET /robots.txt HTTP/1.1\r\nHost: smuggled\r\n\r\n"
 	upgrade := func(extra string) string { return upgradeHead(n.addr, "/", extra) + second }
-	unharmed(t, &n.place, func() {
+	unharmed(t, n, func() {
 		for name, request := range map[string]string{
 			"length and chunked":          "POST / HTTP/1.1\r\n" + host + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + second,
 			"chunked and length":          "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" + second,

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,6 +105,7 @@ func TestTheBinary(t *testing.T) {
 		{"what cannot start exits with 2 or 1 and leaves nothing", cannotStart},
 		{"help, version and --check-config exit with 0", answers},
 		{"no password is in anything it shows", noSecretShown},
+		{"with few descriptors it refuses clients and keeps its own (F19)", fewDescriptors},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, binary) })
 	}
@@ -244,4 +248,50 @@ func noSecretShown(t *testing.T, binary string) {
 			t.Errorf("%s shows nothing at all", where)
 		}
 	}
+}
+
+// fewDescriptors crowds a node whose descriptor limit is low: who is inside stays, NATS and the admin listener keep
+// theirs, the crowd is told or cut, and when it has gone there is room again.
+func fewDescriptors(t *testing.T, binary string) {
+	script := writeFile(t, "limited", "#!/bin/sh\nulimit -n 400\nexec "+binary+" \"$@\"\n")
+	if err := os.Chmod(script, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, script, nil, "--nats-listen=127.0.0.1:0", "--reserve-fds=128", "--http-max-connections=64", "--drain-window=0")
+	const room = 400 - 128 - 64
+	if got := p.metric("throng_ws_connections_limit"); got != room {
+		t.Fatalf("room for %v clients, want %d", got, room)
+	}
+	inside := p.enter("/")
+	var crowd []net.Conn
+	for range 2 * room {
+		nc, err := net.Dial("tcp", p.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		crowd = append(crowd, nc)
+		_, _ = io.WriteString(nc, upgradeHead(p.addr, "/", ""))
+	}
+	p.awaitMetric(`throng_ws_handshakes_total{result="ok"}`, room)
+	p.awaitMetric(`throng_ws_handshakes_total{result="shed"}`, 1)
+	p.awaitMetric("throng_ws_accepted_connections_total", 2*room+1)
+	p.awaitReady(200, "")
+	inside.knock(p.id)
+	nc := natsClient(t, p.nats)
+	if err := errors.Join(nc.Publish("throng.live.livechat", []byte("from NATS")), nc.Flush()); err != nil {
+		t.Error(err)
+	}
+	inside.wantText(p.id + ":from NATS")
+	for _, nc := range crowd {
+		nc.Close()
+	}
+	await(t, "the crowd is gone", func() bool {
+		_, body := get(p.admin + "/metrics")
+		return sample(t, body, `throng_ws_connections{state="open"}`) == 1 && sample(t, body, `throng_ws_connections{state="handshaking"}`) == 0
+	})
+	p.enter("/").leave()
+	inside.leave()
+	p.signal(syscall.SIGTERM)
+	p.wantExit(0)
 }
