@@ -10,7 +10,8 @@ import (
 
 // Bus connects Memory brokers of one process, as a NATS server connects nodes. The zero value is not usable; NewBus.
 type Bus struct {
-	down atomic.Bool
+	down    atomic.Bool
+	control switchboard
 
 	mu       sync.RWMutex
 	interest map[string][]*Memory
