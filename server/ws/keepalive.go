@@ -77,7 +77,7 @@ func (c *Conn) keepAlive(s *Server) uint32 {
 	case pinged && since < timeout:
 		c.unlock()
 		return timeout - since
-	case pinged && idle > since: // an answer within the tick of the ping was seen exactly since ago
+	case pinged && idle > since && !c.hasInputLocked(): // an answer within the tick of the ping was seen exactly since ago
 		c.unlock()
 		s.stats.pongTimeouts.Add(1)
 		c.noPong(way.NoPong)
@@ -102,6 +102,16 @@ func (c *Conn) keepAlive(s *Server) uint32 {
 		c.Flush()
 	}
 	return timeout
+}
+
+// hasInputLocked reports whether bytes wait to be read: then it is this node that is late, and cutting its clients for that would
+// turn a busy moment into a reconnect storm.
+func (c *Conn) hasInputLocked() bool {
+	if c.closedLocked() {
+		return false
+	}
+	n, err := unix.IoctlGetInt(c.fd(), unix.TIOCINQ)
+	return err == nil && n > 0
 }
 
 func (c *Conn) noPong(code wire.CloseCode) {

@@ -113,3 +113,25 @@ func TestPingsThatAlwaysCome(t *testing.T) {
 type always struct{ echo }
 
 func (a *always) Open() { a.c.UseKeepAlive(1) }
+
+// A poller that is late must not cost clients that answered (F21).
+func TestAnswersThatWaitToBeReadCountAsLife(t *testing.T) {
+	cfg := Config{Pollers: 1, PingInterval: 50 * time.Millisecond, PongTimeout: 100 * time.Millisecond, WheelTick: 5 * time.Millisecond}
+	f := start(t, cfg, nil)
+	c := f.dial()
+	release := make(chan struct{})
+	began := make(chan struct{})
+	f.conn(0).Post(func() { close(began); <-release })
+	<-began
+	c.want(wire.OpPing, "")
+	c.write(wire.AppendMaskedFrame(nil, wire.OpPong, true, nil, testMask))
+	for range 3 { // every further ping means that a pong was found missing and the connection kept all the same
+		c.want(wire.OpPing, "")
+	}
+	if n := f.Stats().PongTimeouts; n != 0 {
+		t.Errorf("%d pong timeouts", n)
+	}
+	close(release)
+	c.send(wire.OpText, "alive")
+	c.want(wire.OpText, "alive")
+}

@@ -69,6 +69,7 @@ func TestGreetingLeavesWithThe101(t *testing.T) {
 func TestRepliesOfOneTurnLeaveInOneWrite(t *testing.T) {
 	f := start(t, Config{}, nil)
 	c := f.dial()
+	await(t, "write of the 101 counted", func() bool { return f.Stats().Writes == 1 })
 	before := f.Stats().Writes
 	var p []byte
 	for i := range 50 {
