@@ -50,9 +50,11 @@ func (b *bars) Phase(name, unit string, total int64) {
 		}
 		return fmt.Sprintf(" failed %d", b.failed)
 	})
-	b.bar = b.p.AddBar(max(total, 0),
+	// A bar made with a total cannot be completed early, so it is set afterwards.
+	b.bar = b.p.AddBar(0,
 		mpb.PrependDecorators(decor.Name(name, decor.WC{W: 14, C: decor.DindentRight}), decor.CountersNoUnit(" %d / %d "+unit)),
 		mpb.AppendDecorators(decor.Percentage(), decor.AverageSpeed(0, " %.0f/s"), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_MMSS), failures))
+	b.bar.SetTotal(max(total, 1), false)
 }
 
 func (b *bars) Update(done int64, failed uint64) {

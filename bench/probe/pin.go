@@ -103,24 +103,12 @@ func (c CPUs) Pin(pid int) error {
 }
 
 // Listeners returns the pids that listen on a TCP port of this machine, found by
-// the socket inode in /proc/net/tcp and /proc/*/fd. Without the right to read
-// other users' descriptors it may find none.
+// the socket's inode in /proc/*/fd. Without the right to read other users'
+// descriptors it may find none.
 func Listeners(port uint16) ([]int, error) {
-	inodes := map[string]bool{}
-	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(text)) {
-			f := strings.Fields(line)
-			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
-				inodes["socket:["+f[9]+"]"] = true
-			}
-		}
-	}
-	if len(inodes) == 0 {
-		return nil, nil
+	inodes, err := listeningInodes(port)
+	if err != nil || len(inodes) == 0 {
+		return nil, err
 	}
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
