@@ -85,6 +85,7 @@ func personsOnTwoNodes(t *testing.T, browser *webtest.Browser, a *testNode) {
 	ada.WaitHeard("I am, hello 👋")
 	ada.Say("Good to see you")
 	bob.WaitHeard("Good to see you")
+	ada.WaitSaid("Good to see you", "delivered")
 	got := ada.Messages()
 	if len(got) != 3 || got[1].Name != "Bob" || got[1].Own || !got[0].Own {
 		t.Errorf("Ada sees %+v", got)
