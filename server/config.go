@@ -73,6 +73,8 @@ type Config struct {
 	HTTPWriteTimeout    time.Duration
 	HTTPIdleTimeout     time.Duration
 
+	Sections // of the file only
+
 	origins map[string]origin // option name -> where its value came from; absent = default
 	failed  map[string]bool   // options whose value could not be read
 }
@@ -143,7 +145,7 @@ func printTo(out io.Writer, text string) error {
 //
 // It returns pflag.ErrHelp for -h, or every wrong setting joined, each a *configError.
 func loadConfig(args []string, getenv func(string) string) (*Config, error) {
-	c := &Config{origins: map[string]origin{}, failed: map[string]bool{}}
+	c := &Config{origins: map[string]origin{}, failed: map[string]bool{}, Sections: defaultSections()}
 	table := optionTable(c)
 	var errs []error
 	for _, o := range table {
@@ -157,7 +159,7 @@ func loadConfig(args []string, getenv func(string) string) (*Config, error) {
 	}
 	errs = append(errs, err)
 	env := envOrigins(table, getenv)
-	file, err := fileOrigins(table, cmpOrigin(flags["config"], env["config"]))
+	file, err := c.fileOrigins(table, cmpOrigin(flags["config"], env["config"]))
 	errs = append(errs, err)
 	for _, source := range []map[string][]origin{file, env, flags} {
 		errs = append(errs, c.apply(table, source))

@@ -18,7 +18,8 @@ const maxConfigFile = 1 << 20
 // fileOrigins reads the YAML file that named points to, if any. The file is one flat mapping of option
 // names; unknown and repeated keys are errors, and every error carries its line. Scalars are taken by
 // their text, so YAML's own idea of what a bare no, 0x10 or 1_000 means never gets in the way.
-func fileOrigins(table []option, named origin) (map[string][]origin, error) {
+// Sections, which are mappings of their own, are decoded into c right away: no flag can override them.
+func (c *Config) fileOrigins(table []option, named origin) (map[string][]origin, error) {
 	if named.text == "" {
 		return nil, nil
 	}
@@ -46,11 +47,11 @@ func fileOrigins(table []option, named origin) (map[string][]origin, error) {
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, wrong("holds more than one document", "drop the --- between them")
 	}
-	return fileKeys(table, named.text, doc.Content[0])
+	return c.fileKeys(table, named.text, doc.Content[0])
 }
 
 // fileKeys walks the pairs of the top mapping.
-func fileKeys(table []option, path string, top *yaml.Node) (map[string][]origin, error) {
+func (c *Config) fileKeys(table []option, path string, top *yaml.Node) (map[string][]origin, error) {
 	if top.Kind == yaml.ScalarNode && top.Tag == "!!null" {
 		return nil, nil
 	}
@@ -63,6 +64,10 @@ func fileKeys(table []option, path string, top *yaml.Node) (map[string][]origin,
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key, node := top.Content[i], top.Content[i+1]
 		field := fmt.Sprintf("%s:%d: %s", path, key.Line, key.Value)
+		if into, is := c.section(key.Value); is {
+			errs = append(errs, decodeSection(node, into, path, key.Value))
+			continue
+		}
 		at := slices.IndexFunc(table, func(o option) bool { return o.name == key.Value && o.where == anywhere })
 		if at < 0 {
 			errs = append(errs, unknownKey(table, field, key.Value))

@@ -305,7 +305,7 @@ func TestEveryFieldOfConfigHasOneOption(t *testing.T) {
 	}
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.IsExported() && bound[v.Field(i).Addr().Pointer()] == "" {
+		if f := v.Type().Field(i); f.IsExported() && !f.Anonymous && bound[v.Field(i).Addr().Pointer()] == "" {
 			t.Errorf("no option sets Config.%s", f.Name)
 		}
 	}
@@ -414,4 +414,22 @@ func sortedLines(text string) string {
 	lines := strings.Split(text, "\n")
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+func TestSectionsOfTheFile(t *testing.T) {
+	good := writeFile(t, "throng.yaml", "addr: 127.0.0.1:1\nauth:\n  token:\n    hmac_secret_key: "+strings.Repeat("k", 32)+"\nchannel:\n  channel_limit: 7\n  namespaces:\n    - name: chat\n      presence: true\n")
+	c := mustLoad(t, []string{"--config", good}, nil)
+	if c.Addr != "127.0.0.1:1" || c.Channel.ChannelLimit != 7 || c.Channel.MaxLength != 255 || c.Channel.Namespaces[0].Name != "chat" {
+		t.Errorf("%+v", c.Channel)
+	}
+	bad := writeFile(t, "bad.yaml", "channel:\n  namespaces:\n    - name: chat\n      presense: true\nauth:\n  tokn: {}\n")
+	_, err := loadConfig([]string{"--config", bad}, func(string) string { return "" })
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"bad.yaml:4: channel.namespaces[0].presense: unknown option; did you mean presence?", "bad.yaml:6: auth.tokn: unknown option; did you mean token?"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %q, want it to contain %q", err, want)
+		}
+	}
 }

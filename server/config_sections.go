@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"throng/server/auth"
+	"throng/server/channel"
+)
+
+// Sections are the parts of the configuration that are too deep for flags; the file alone has them. Their names and those of
+// their options are Centrifugo's where it has them, so that a configuration can be carried over.
+type Sections struct {
+	Auth    auth.Config       // auth: keys and rules of tokens
+	Channel channel.Config    // channel: names, namespaces, permissions
+	RPC     channel.RPCConfig // rpc: who answers which method
+}
+
+func defaultSections() Sections {
+	return Sections{Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig()}
+}
+
+// section returns what the section of that name is decoded into.
+func (s *Sections) section(name string) (into any, is bool) {
+	switch name {
+	case "auth":
+		return &s.Auth, true
+	case "channel":
+		return &s.Channel, true
+	case "rpc":
+		return &s.RPC, true
+	}
+	return nil, false
+}
+
+func decodeSection(node *yaml.Node, into any, path, name string) error {
+	return sectionError(path, channel.Decode(node, into, name))
+}
+
+// sectionError turns errors of sections into those of options, each with its line.
+func sectionError(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if joined, is := err.(interface{ Unwrap() []error }); is {
+		var errs []error
+		for _, e := range joined.Unwrap() {
+			errs = append(errs, sectionError(path, e))
+		}
+		return errors.Join(errs...)
+	}
+	fe, is := errors.AsType[*channel.FieldError](err)
+	if !is {
+		return err
+	}
+	field := fmt.Sprintf("%s: %s", path, fe.Field)
+	if fe.Line > 0 {
+		field = fmt.Sprintf("%s:%d: %s", path, fe.Line, fe.Field)
+	}
+	problem, fix, both := strings.Cut(fe.Fix, "; ")
+	if !both {
+		problem, fix = "is not right", fe.Fix
+	}
+	return &configError{field, fe.Value, problem, fix}
+}
