@@ -79,6 +79,7 @@ func (s *Session) Memory(ctx context.Context, key, label string) error {
 	if key != keyIdle {
 		return nil
 	}
+	s.figure("gross_bytes_per_conn", "user memory of the whole server over connections", "B", float64(now.Server.User())/n, result.Plain)
 	s.figure("rss_per_conn", "RSS per connection, idle", "B", float64(now.Server.RSS-s.base.Server.RSS)/n, result.Plain)
 	s.figure("kernel_bytes_per_conn", "kernel memory per connection (slab and TCP, both ends)", "B",
 		float64(now.Machine.Slab-s.base.Machine.Slab+now.Machine.TCPMem-s.base.Machine.TCPMem)/n, result.Plain)
@@ -225,6 +226,9 @@ func (s *Session) deliveryFigures(p *result.Phase, key, label string) {
 	if s.knowsServer() {
 		s.figure("delivery_cpu_us"+key, "CPU per delivery, "+label, "us", p.Window.ServerSeconds()*1e6/unique, result.Lower)
 		s.figure("delivery_user_cpu_us"+key, "of it in user mode, "+label, "us", p.Window.ServerUser*p.Seconds*1e6/unique, result.Lower)
+	}
+	if p.Counters.Reads > 0 {
+		s.figure("deliveries_per_read"+key, "deliveries per read of a client, "+label, "", unique/float64(p.Counters.Reads), result.Higher)
 	}
 	s.latencyFigures(p, key, label)
 }

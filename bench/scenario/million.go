@@ -32,7 +32,7 @@ type MillionSpec struct {
 }
 
 // DefaultNode is Throng's command line for MillionSpec.Command.
-const DefaultNode = "{bin} --addr {addr} --admin-addr off --node-id {id} --data-dir {dir} --ping-interval {heartbeat} --pong-timeout {pong} --drain-window 100ms --log-level warn {nats}"
+const DefaultNode = "{bin} --addr {addr} --admin-addr {admin} --node-id {id} --data-dir {dir} --ping-interval {heartbeat} --pong-timeout {pong} --drain-window 100ms --log-level warn {nats}"
 
 // ErrShort means that the machine's limits forbid the run; the text says what to do.
 var ErrShort = errors.New("limits forbid this run")
@@ -83,10 +83,13 @@ func beginMillion(ctx context.Context, opts *Options, ui UI, layout Layout, spec
 
 // spread gives each node a load process of its own.
 func (s *Session) spread(ctx context.Context, layout Layout) (err error) {
-	s.opts.Targets = nil
+	s.opts.Targets, s.opts.MetricsURLs = nil, nil
 	for _, srv := range s.servers {
 		s.opts.Targets = append(s.opts.Targets, strings.ReplaceAll(s.opts.SpawnTarget, "{addr}", srv.Addr))
 		s.sampler.Server = append(s.sampler.Server, srv.PIDs()...)
+		if srv.Admin != "" {
+			s.opts.MetricsURLs = append(s.opts.MetricsURLs, "http://"+srv.Admin+"/metrics")
+		}
 	}
 	s.opts.Procs = strconv.Itoa(layout.Nodes)
 	if err := s.pinAndScrape(); err != nil {

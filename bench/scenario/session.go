@@ -150,15 +150,28 @@ func (s *Session) assemble(ctx context.Context, shares []load.Share) error {
 		return err
 	}
 	s.rss = t.RSS
-	if len(s.servers) > 0 { // what it took to start must not be counted against its connections
-		if err := sleep(ctx, s.opts.Settle); err != nil {
-			return err
-		}
+	if err := s.restBeforeBase(ctx); err != nil {
+		return err
 	}
 	if s.base, err = s.sampler.Take(); err != nil {
 		return err
 	}
 	return nil
+}
+
+// restBeforeBase lets a server that was just started come to rest, so that what
+// starting took is not counted against its connections: garbage that is collected
+// later would make them look cheaper than they are.
+func (s *Session) restBeforeBase(ctx context.Context) error {
+	if len(s.servers) == 0 {
+		return nil
+	}
+	for _, m := range s.sampler.Metrics {
+		if err := m.CollectGarbage(); err != nil {
+			break // not a Go server with pprof: its base is what it is
+		}
+	}
+	return sleep(ctx, s.opts.Settle)
 }
 
 // localLinks starts n child processes, or for n = 0 one worker inside this one.
@@ -224,6 +237,7 @@ func (s *Session) phase(ctx context.Context, name string, progress func(*load.To
 	if p == nil {
 		return nil, errors.Join(workErr, err, collectErr)
 	}
+	s.ui.Update(progress(&load.Totals{Counters: p.Counters}), p.Counters.Failed+p.Counters.Dropped)
 	w := probe.Between(&before, &after)
 	p.Seconds, p.Window = w.Seconds, &w
 	s.Run.Phases = append(s.Run.Phases, *p)
