@@ -88,8 +88,8 @@ var conflicts = []conflict{
 	{[]string{"nats-listen", "nats-config"}, func(c *Config) *misfit {
 		return clash(c.NATSListen != "" && c.NATSConfig != "", "is set beside --nats-config", "put listen: into that file instead")
 	}},
-	{[]string{"nats-creds", "nats-url"}, func(c *Config) *misfit {
-		return clash(c.NATSCreds != "" && c.Embedded(), "is only used with --nats-url", "give --nats-url, or drop it")
+	{[]string{"nats-creds", "nats-url", "nats-config"}, func(c *Config) *misfit {
+		return clash(c.NATSCreds != "" && c.Embedded() && c.NATSConfig == "", "is only used with --nats-url or --nats-config", "give one of them, or drop it")
 	}},
 	{[]string{"max-frame", "max-message"}, func(c *Config) *misfit {
 		return clash(c.MaxFrame > c.MaxMessage, "is larger than max-message "+sizeText(int64(c.MaxMessage)), "lower it, or raise --max-message")

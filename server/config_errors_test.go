@@ -75,7 +75,7 @@ var clashes = []struct{ args, want string }{
 	{"--nats-config=FILE --nats-url=nats://a", `--nats-config "FILE": is for the embedded server, but --nats-url uses another; drop one of the two`},
 	{"--nats-listen=:1 --nats-url=nats://a", `--nats-listen ":1": is for the embedded server, but --nats-url uses another; drop one of the two`},
 	{"--nats-listen=:1 --nats-config=FILE", `--nats-listen ":1": is set beside --nats-config; put listen: into that file instead`},
-	{"--nats-creds=FILE", `--nats-creds "FILE": is only used with --nats-url; give --nats-url, or drop it`},
+	{"--nats-creds=FILE", `--nats-creds "FILE": is only used with --nats-url or --nats-config; give one of them, or drop it`},
 	{"--max-frame=65KiB", `--max-frame "65KiB": is larger than max-message 64KiB; lower it, or raise --max-message`},
 	{"--outbox-limit=64KiB", `--outbox-limit "64KiB": cannot hold one message of max-message 64KiB; use at least 65664, or lower --max-message`},
 	{"--max-message=1MiB --outbox-limit=4MiB", `--max-message "1MiB": is more than the embedded NATS server takes; use at most 1023KiB, or a NATS that takes more: max_payload in a --nats-config, or --nats-url`},

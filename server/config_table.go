@@ -113,7 +113,7 @@ func natsOptions(c *Config) []option {
 		{name: "nats-url", def: "", unit: "urls", value: listValue{&c.NATSURLs, natsURL}, auto: "embedded server", redact: redactURL,
 			why: "Servers of an existing NATS cluster; several flags or commas. Empty: a server inside this process."},
 		{name: "nats-creds", def: "", unit: "file", value: stringValue{&c.NATSCreds, readableFile},
-			why: "NATS credentials file (user JWT and key) for --nats-url."},
+			why: "NATS credentials file (user JWT and key) for --nats-url, or for an embedded server whose --nats-config has accounts."},
 		{name: "nats-config", def: "", unit: "file", value: stringValue{&c.NATSConfig, readableFile},
 			why: "Full nats-server configuration for the embedded server: clustering, leaf nodes, TLS, accounts."},
 		{name: "nats-listen", def: "", unit: "host:port", value: stringValue{&c.NATSListen, hostPortOrEmpty}, auto: "not reachable from outside",
