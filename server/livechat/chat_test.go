@@ -86,6 +86,9 @@ func (n *node) Publish(channel string, data []byte, binary bool) error {
 	return nil
 }
 
+// PublishMeta is there for the interface: the chat's messages are nothing but their data.
+func (n *node) PublishMeta(string, []byte, []byte) error { panic("livechat published meta data") }
+
 // newCluster starts one node per config; stop it within the synctest bubble.
 func newCluster(cfgs ...Config) *cluster {
 	c := &cluster{}
