@@ -11,10 +11,10 @@ LDFLAGS := -X main.buildCommit=$(COMMIT)
 # go test's own default does that. The limit is per package and far above what any of them needs.
 TESTFLAGS ?= -count=1 -timeout 5m
 
-.PHONY: help run build test race fuzz lint bench clean
+.PHONY: help run build test race fuzz lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## serve on :8080 with an embedded NATS; ARGS="--addr :9000" adds flags
 	$(GO) run ./server $(ARGS)
@@ -34,7 +34,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
 		sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r target; do \
 			echo "== $$target in $$(dirname "$$file"), $(FUZZTIME)"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null; \
 		done; \
 	done
 
@@ -44,9 +44,8 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-bench: ## Go benchmarks of all packages
-	$(GO) test -run '^$$' -bench . -benchmem ./...
-
 clean: ## remove what the targets above made
 	rm -rf bin
 	find . -name '*.test' -o -name '*.pprof' -o -name trace.out | xargs -r rm -f
+
+include bench/bench.mk

@@ -65,10 +65,11 @@ func (c CPUs) String() string {
 }
 
 // Start starts cmd with the affinity c, so that its runtime already sees that
-// number of cores. The calling thread borrows the affinity for the fork.
+// number of cores. The calling thread borrows the affinity for the fork. Without
+// cores of its own cmd runs under SCHED_BATCH.
 func (c CPUs) Start(cmd *exec.Cmd) error {
 	if len(c) == 0 {
-		return cmd.Start()
+		return startPolite(cmd)
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -81,6 +82,24 @@ func (c CPUs) Start(cmd *exec.Cmd) error {
 		return fmt.Errorf("pin to cores %s: %w", c, err)
 	}
 	return errors.Join(cmd.Start(), unix.SchedSetaffinity(0, &before))
+}
+
+// startPolite starts cmd under SCHED_BATCH: a load that shares the server's cores must not take them at every single frame
+// that wakes it, which costs a change of context per delivery and measures the scheduler. The calling thread borrows the
+// policy for the fork.
+func startPolite(cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return cmd.Start()
+	}
+	batch := *before
+	batch.Policy = unix.SCHED_BATCH
+	if err := unix.SchedSetAttr(0, &batch, 0); err != nil {
+		return cmd.Start()
+	}
+	return errors.Join(cmd.Start(), unix.SchedSetAttr(0, before, 0))
 }
 
 // Pin moves all threads of a running process to the cores.

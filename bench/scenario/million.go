@@ -24,7 +24,7 @@ type MillionSpec struct {
 	ServerBin string        // "" = built from ./server
 	Source    string        // directory of the module, for the build
 	// Command is a node's command line. Besides what StartServer fills in: {bin},
-	// {id}, {heartbeat}, {pong} (8 s, or half the heartbeat), and {nats} (--nats-listen on the first node, --nats-url on
+	// {id}, {heartbeat}, {pong} (20 s, or four fifths of the heartbeat: both ends share the cores), and {nats} (--nats-listen on the first node, --nats-url on
 	// the others, nothing on a single one).
 	Command   string
 	CheckOnly bool
@@ -147,7 +147,7 @@ func (s *Session) startNodes(ctx context.Context, layout Layout, spec MillionSpe
 			join = "--nats-url nats://" + nats
 		}
 		return strings.NewReplacer("{bin}", "'"+bin+"'", "{id}", fmt.Sprintf("n%d", i), "{nats}", join,
-			"{heartbeat}", s.opts.Heartbeat.String(), "{pong}", min(8*time.Second, s.opts.Heartbeat/2).String()).Replace(spec.Command)
+			"{heartbeat}", s.opts.Heartbeat.String(), "{pong}", min(20*time.Second, s.opts.Heartbeat*4/5).String()).Replace(spec.Command)
 	}
 	first, err := StartServer(ctx, line(0), s.opts.ServerCPUs)
 	if err != nil {
