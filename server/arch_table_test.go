@@ -57,6 +57,7 @@ var layers = map[string]layer{
 	}},
 	"server/livechat": {may: []string{"throng/server/hub", "throng/server/wire"}, never: noIO},
 	"server/httpapi":  {may: protocolParts},
+	"server/proxy":    {may: []string{"throng/server/auth", "throng/server/channel"}},
 	"server/stream":   {may: protocolParts},
 	"server/game":     {may: protocolParts},
 	"server/web":      {},

@@ -114,6 +114,9 @@ func (e *configError) Error() string {
 // configure answers what needs no server (help, version, --check-config) on out and returns nil, nil;
 // otherwise it returns the configuration to serve with. Errors are all the settings that are wrong, joined.
 func configure(args []string, getenv func(string) string, out io.Writer) (*Config, error) {
+	if len(args) > 0 && args[0] == "token" {
+		return nil, tokenCommand(args[1:], getenv, out)
+	}
 	if len(args) == 1 {
 		switch args[0] {
 		case "version", "--version":
@@ -164,6 +167,7 @@ func loadConfig(args []string, getenv func(string) string) (*Config, error) {
 	for _, source := range []map[string][]origin{file, env, flags} {
 		errs = append(errs, c.apply(table, source))
 	}
+	c.Sections.secretsFrom(getenv)
 	errs = append(errs, c.complete(getenv), c.crossCheck())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -242,7 +246,7 @@ func strayArguments(rest []string, table []option) error {
 			unknown = append(unknown, &configError{"--" + name, redactURL(value), "unknown flag", suggest(name, table, "--", "see throng -h")})
 			continue
 		}
-		stray = append(stray, &configError{"argument", redactURL(arg), "not expected", "settings are flags such as --addr=:8080, the only commands are version and help"})
+		stray = append(stray, &configError{"argument", redactURL(arg), "not expected", "settings are flags such as --addr=:8080, the only commands are token, version and help"})
 	}
 	if len(unknown) > 0 { // a stray argument is then most likely the unknown flag's value
 		return errors.Join(unknown...)

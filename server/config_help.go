@@ -15,6 +15,7 @@ const helpHead = `Throng holds very many WebSocket connections and fans messages
 
 Usage:
   throng [flags]        serve; without flags on :8080, with a NATS server of its own
+  throng token          make a token for trying things out (-h)
   throng version        print versions
   throng help, -h       print this
 
@@ -22,6 +23,8 @@ Each setting has one name and three spellings: the flag --max-message=64KiB, the
 THRONG_MAX_MESSAGE=64KiB and the key max-message: 64KiB of the YAML file named by --config. A flag wins
 over the environment, that over the file, that over the default in [brackets].
 Sizes: 65536, 64KiB, 1MiB, 2GiB. Durations: 300ms, 10s, 1m30s. Lists: commas, or the flag again.
+The file alone has the sections auth, channel and rpc; README.md shows them. The key of tokens may come
+from THRONG_TOKEN_HMAC_SECRET_KEY.
 `
 
 // helpText is the answer to -h, made from the option table.

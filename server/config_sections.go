@@ -36,6 +36,13 @@ func (s *Sections) section(name string) (into any, is bool) {
 	return nil, false
 }
 
+// secretsFrom lets the environment set what does not belong into a file that is under version control. It wins over the file.
+func (s *Sections) secretsFrom(getenv func(string) string) {
+	if key := getenv("THRONG_TOKEN_HMAC_SECRET_KEY"); key != "" {
+		s.Auth.Token.HMACSecretKey = auth.Secret(key)
+	}
+}
+
 func decodeSection(node *yaml.Node, into any, path, name string) error {
 	return sectionError(path, channel.Decode(node, into, name))
 }
