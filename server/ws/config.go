@@ -21,7 +21,7 @@ type Refusal struct {
 type KeepAlive struct {
 	Frame  []byte         // prebuilt, shared; sent as ping
 	NoPong wire.CloseCode // sent when nothing comes back within PongTimeout; wire.CloseAbnormal: cut without a word
-	Always bool           // every PingInterval, also to a client that talks: for clients that count on it
+	Always bool           // every PingInterval, also to a client that talks, and only Conn.Ponged is an answer: for clients that count on it
 }
 
 const maxKeepAlives = 4

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -25,11 +26,27 @@ func (s *Server) due(c *Conn) uint32 {
 	return 0
 }
 
-// UseKeepAlive makes c use the given one of Config.KeepAlives. Any goroutine; meant for Handler.Open.
+// UseKeepAlive makes c use the given one of Config.KeepAlives. Its first ping comes after half an interval to a whole one, at
+// random: connections that came together in a storm must not be pinged in step. Any goroutine.
 func (c *Conn) UseKeepAlive(i uint8) {
+	s := c.srv
+	interval := s.wheel.in(s.cfg.PingInterval)
+	ahead := rand.Uint32N(interval/2 + 1)
 	c.lock()
 	c.alive = i
+	c.flags &^= flagPinged
+	c.pingedAt = s.wheel.now() - ahead
 	c.unlock()
+	s.wheel.scheduleEarlier(c, s.cfg.PingInterval-time.Duration(ahead)*s.wheel.tick)
+}
+
+// Ponged notes that the peer answered a ping, for protocols with pings of their own. False: none was out. Any goroutine.
+func (c *Conn) Ponged() bool {
+	c.lock()
+	defer c.unlock()
+	was := c.flags&flagPinged != 0
+	c.flags &^= flagPinged
+	return was
 }
 
 // WakeIn asks for one call of the Handler's Woken in d; 0 takes an earlier wish back. There is one wish at a time.
@@ -64,7 +81,8 @@ func (c *Conn) woken() {
 	}
 }
 
-// keepAlive pings when it is time and cuts a peer that stayed silent. Any byte counts as life. It may be called early: a deadline
+// keepAlive pings when it is time and cuts a peer that stayed silent. Any byte counts as life, except where pings always come:
+// there it takes an answer. It may be called early: a deadline
 // may have been for something else.
 func (c *Conn) keepAlive(s *Server) uint32 {
 	idle := s.wheel.now() - c.lastSeen.Load()
@@ -77,7 +95,7 @@ func (c *Conn) keepAlive(s *Server) uint32 {
 	case pinged && since < timeout:
 		c.unlock()
 		return timeout - since
-	case pinged && idle > since && !c.hasInputLocked(): // an answer within the tick of the ping was seen exactly since ago
+	case pinged && (way.Always || idle > since) && !c.hasInputLocked(): // an answer within the tick of the ping was seen since ago
 		c.unlock()
 		s.stats.pongTimeouts.Add(1)
 		c.noPong(way.NoPong)

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -94,9 +95,10 @@ func TestPingsThatAlwaysCome(t *testing.T) {
 	c := f.dial()
 	for range 3 {
 		c.want(wire.OpText, "{}")
-		c.write(wire.AppendMaskedFrame(nil, wire.OpPong, true, nil, testMask)) // any byte is life
+		c.write(wire.AppendMaskedFrame(nil, wire.OpPong, true, nil, testMask))
 	}
-	for { // and now silence
+	for { // and now talk, but no answer
+		c.send(wire.OpText, "talk")
 		op, p, err := c.frame()
 		if err != nil {
 			t.Fatal(err)
@@ -109,6 +111,52 @@ func TestPingsThatAlwaysCome(t *testing.T) {
 		}
 	}
 }
+
+// Posted work must not run beside the Handler's Closed, which comes from another goroutine.
+func TestPostedWorkNeverRunsBesideClosed(t *testing.T) {
+	var mu sync.Mutex
+	over := map[*Conn]bool{}
+	cfg := upgradeTo(func(c *Conn) Handler {
+		return &closing{echo: echo{c: c}, over: func() { mu.Lock(); over[c] = true; mu.Unlock() }}
+	})
+	conns := make(chan *Conn, 1)
+	inner := cfg.Upgrade
+	cfg.Upgrade = func(c *Conn, r *wire.Request) (Handler, *Refusal) { conns <- c; return inner(c, r) }
+	f := start(t, cfg, nil)
+	for range 300 {
+		c := f.dial()
+		conn := <-conns
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				conn.Post(func() {
+					mu.Lock()
+					defer mu.Unlock()
+					if over[conn] {
+						t.Error("ran after Closed")
+					}
+				})
+			}
+		})
+		c.Close()
+		await(t, "closed", func() bool { mu.Lock(); defer mu.Unlock(); return over[conn] })
+		close(stop)
+		wg.Wait()
+	}
+}
+
+type closing struct {
+	echo
+	over func()
+}
+
+func (c *closing) Closed(wire.CloseCode) { c.over() }
 
 type always struct{ echo }
 

@@ -24,8 +24,8 @@ type posted struct {
 	fn func()
 }
 
-// Post runs fn on c's poller, soon, if c is open by then; frames fn sends are flushed after it. Any goroutine; never blocks. It
-// returns false when the poller's inbox is full (Config.Inbox) and fn will not run.
+// Post runs fn on c's poller, soon, if c is open by then, so never after or beside the Handler's Closed; frames fn sends
+// are flushed after it. Any goroutine; never blocks. It returns false when the poller's inbox is full (Config.Inbox) and fn will not run.
 func (c *Conn) Post(fn func()) bool {
 	b := &c.srv.inboxes[c.Shard()]
 	b.mu.Lock()
@@ -74,7 +74,11 @@ func (b *inbox) run(s *Server) {
 }
 
 func (c *Conn) runPosted(s *Server, fn func()) {
-	if c.load() != stateOpen {
+	// nbio's flag too: it closes on this goroutine and tells gone on another, which may be at the Handler's Closed by now.
+	c.lock()
+	open := c.load() == stateOpen && !c.closedLocked()
+	c.unlock()
+	if !open {
 		return
 	}
 	defer func() {

@@ -110,6 +110,7 @@ func (c *Conn) OnControl(op wire.Opcode, p []byte) error {
 		c.Send(pongFrame(p))
 	case wire.OpPong:
 		c.srv.statsOf(c).pongsIn.Add(1)
+		c.Ponged()
 	case wire.OpClose:
 		return c.onCloseFrame(p)
 	}
