@@ -18,7 +18,8 @@ var (
 
 // Broker is what the hub needs of the road between nodes.
 type Broker interface {
-	// Publish sends data to every node interested in channel, this one included. It never blocks and copies data. Errors
+	// Publish sends data to every node interested in channel, this one included. It never blocks, copies data and keeps
+	// channel, which must not change. Errors
 	// are, or wrap, ErrBusy, ErrTooBig, ErrDisconnected and ErrClosed.
 	Publish(channel string, data []byte, binary bool) error
 	// PublishMeta is Publish of a message that is more than its data. meta is one line as wire.AppendMeta writes it, and is

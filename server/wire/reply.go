@@ -16,6 +16,7 @@ type (
 	SubRefreshResult    = protocol.SubRefreshResult
 	PresenceResult      = protocol.PresenceResult
 	PresenceStatsResult = protocol.PresenceStatsResult
+	PresenceInfo        = protocol.ClientInfo
 	RPCResult           = protocol.RPCResult
 	ReplyError          = protocol.Error
 	Push                = protocol.Push
