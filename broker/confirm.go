@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,14 +13,12 @@ import (
 // PING is under way, and at most one per interval unless somebody waits for it (Sync). When the connection dies,
 // what was written and not confirmed is counted as LostUnconfirmed.
 //
-// A PING without an answer within the timeout ends the link, as nats.go's own pings do later: a server that has
-// stopped reading is no link, and only a new connection puts interest right again for certain.
+// The answer may take as long as the messages before it: whether the link lives is for outbound to say.
 type confirmer struct {
 	conn     *nats.Conn // set before run
 	link     *link
 	count    *counters
 	interval time.Duration
-	timeout  time.Duration
 
 	kick   chan struct{} // capacity 1: something to confirm
 	urgent chan struct{} // capacity 1: somebody waits
@@ -35,9 +32,12 @@ type confirmer struct {
 	fences     []*fence
 }
 
+// confirmWait is no limit in practice: nats.go ends the wait itself when the link dies or is closed.
+const confirmWait = time.Hour
+
 func newConfirmer(l *link, c *counters, cfg *Config) *confirmer {
 	return &confirmer{
-		link: l, count: c, interval: cfg.ConfirmInterval, timeout: cfg.ConfirmTimeout,
+		link: l, count: c, interval: cfg.ConfirmInterval,
 		kick: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -125,7 +125,7 @@ func (c *confirmer) confirm() {
 		c.answer(fences, ErrDisconnected)
 		return
 	}
-	err := c.conn.FlushTimeout(c.timeout)
+	err := c.conn.FlushTimeout(confirmWait)
 	now := c.conn.Stats().Reconnects
 	c.mu.Lock()
 	c.roll(now)
@@ -141,9 +141,6 @@ func (c *confirmer) confirm() {
 		return
 	}
 	c.answer(fences, fmt.Errorf("%w: %w", ErrDisconnected, err))
-	if errors.Is(err, nats.ErrTimeout) && now == generation && c.link.up.Load() {
-		_ = c.conn.ForceReconnect() // fails only when the connection is closed already
-	}
 	trySignal(c.kick)
 }
 

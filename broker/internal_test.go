@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -215,6 +216,40 @@ func TestInterestThatNATSForgotIsRestoredAfterReconnect(t *testing.T) {
 	case <-got:
 	case <-time.After(30 * time.Second):
 		t.Fatalf("not heard: %+v", n.Stats())
+	}
+}
+
+func TestDrainGivesUpWithItsContextAndCountsTheRest(t *testing.T) {
+	e := startEmbedded(t, EmbeddedConfig{})
+	gate, entered := make(chan struct{}), make(chan struct{}, 10)
+	n, err := Connect(Config{Server: e, Logger: discard}, func(Message) { entered <- struct{}{}; <-gate })
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Subscribe("c")
+	for range 10 {
+		if err := n.Publish("c", []byte("x"), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	ctx, cancel := context.WithCancel(t.Context())
+	drained := make(chan error, 1)
+	go func() { drained <- n.Drain(ctx) }()
+	for !n.shutting.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-n.life.Done()
+	close(gate)
+	if err := <-drained; !errors.Is(err, context.Canceled) {
+		t.Errorf("Drain: %v", err)
+	}
+	if st := n.Stats(); st.Delivered != 1 || st.Lost[LostClosed] != 9 {
+		t.Errorf("%d delivered, %d lost; want 1, 9", st.Delivered, st.Lost[LostClosed])
 	}
 }
 

@@ -315,33 +315,6 @@ func TestLameDuckIsNoticedAndTheNodeMovesOn(t *testing.T) {
 	receive(t, got)
 }
 
-func TestDrainGivesUpWithItsContextAndCountsTheRest(t *testing.T) {
-	s := startServer(t, "")
-	gate := make(chan struct{})
-	n := connect(t, broker.Config{Server: s}, func(broker.Message) { <-gate })
-	opened := sync.OnceFunc(func() { close(gate) })
-	t.Cleanup(opened)
-	n.Subscribe("c")
-	for range 10 {
-		if err := n.Publish("c", []byte("x"), false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	mustSync(t, n)
-	ctx, cancel := context.WithCancel(context.Background())
-	drained := make(chan error, 1)
-	go func() { drained <- n.Drain(ctx) }()
-	eventually(t, "draining", n, func() bool { return errors.Is(n.Ready(), broker.ErrClosed) })
-	cancel()
-	opened()
-	if err := <-drained; !errors.Is(err, context.Canceled) {
-		t.Errorf("Drain: %v", err)
-	}
-	if st := n.Stats(); st.Delivered+st.Lost[broker.LostClosed] != 10 {
-		t.Errorf("%d delivered + %d lost, want 10", st.Delivered, st.Lost[broker.LostClosed])
-	}
-}
-
 func TestDrainWithoutALinkEndsAtOnceAndIsNoErrorWhenNothingIsLost(t *testing.T) {
 	s := startServer(t, "127.0.0.1:0")
 	n := connect(t, broker.Config{URLs: []string{s.url()}}, func(broker.Message) {})

@@ -17,10 +17,14 @@ import (
 // link. Here the one goroutine that produces volume, the publisher, waits for room (admit) before it calls nats.go,
 // with no mutex held, and nats.go itself never waits.
 //
-// It also turns the re-sending of interest after a reconnect, one small write per subscription, into few large ones.
+// It also decides whether the link lives: some byte must arrive within every period of silence, which pings see to on
+// an idle link; and turns the re-sending of interest after a reconnect, one small write per subscription, into
+// few large ones.
 type outbound struct {
 	net.Conn
 	timeout  time.Duration // for one write to the socket
+	silence  time.Duration // longest time without a byte from the server
+	bounded  atomic.Bool   // nats.go has set a deadline of its own, for its handshake
 	limit    int64         // bytes waiting beyond which admit waits
 	buffered atomic.Int64  // bytes waiting or being written
 	room     chan struct{} // capacity 1: a write has finished
@@ -33,9 +37,13 @@ type outbound struct {
 	err  error  // set once; Write returns it from then on
 }
 
-func newOutbound(conn net.Conn, timeout time.Duration, limit int64) *outbound {
+// maxWrite bounds one write, so that the timeout for it bounds the speed of a link and not the length of the queue.
+// nats-server reads 64 KiB at a time.
+const maxWrite = 64 << 10
+
+func (d *dialer) newOutbound(conn net.Conn) *outbound {
 	o := &outbound{
-		Conn: conn, timeout: timeout, limit: limit,
+		Conn: conn, timeout: d.timeout, silence: d.silence, limit: d.limit,
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	go o.pump()
@@ -93,15 +101,26 @@ func (o *outbound) pump() {
 }
 
 func (o *outbound) send(p []byte) bool {
-	_ = o.Conn.SetWriteDeadline(time.Now().Add(o.timeout))
-	_, err := o.Conn.Write(p)
-	o.buffered.Add(-int64(len(p)))
-	if err != nil {
-		o.fail(err) // closes the socket: nats.go's read loop sees that and reconnects
-		return false
+	for len(p) > 0 {
+		part := p[:min(len(p), maxWrite)]
+		_ = o.Conn.SetWriteDeadline(time.Now().Add(o.timeout))
+		if _, err := o.Conn.Write(part); err != nil {
+			o.fail(err) // closes the socket: nats.go's read loop sees that and reconnects
+			return false
+		}
+		o.buffered.Add(-int64(len(part)))
+		trySignal(o.room)
+		p = p[len(part):]
 	}
-	trySignal(o.room)
 	return true
+}
+
+// Read ends the link, by a timeout, when the server has been silent for too long.
+func (o *outbound) Read(p []byte) (int, error) {
+	if !o.bounded.Load() {
+		_ = o.Conn.SetReadDeadline(time.Now().Add(o.silence))
+	}
+	return o.Conn.Read(p)
 }
 
 func (o *outbound) fail(err error) {
@@ -127,8 +146,15 @@ func (o *outbound) Close() error {
 // SetWriteDeadline does nothing: the pump sets deadlines, and nats.go would clear them.
 func (o *outbound) SetWriteDeadline(time.Time) error { return nil }
 
-// SetDeadline bounds reads only, for the same reason.
-func (o *outbound) SetDeadline(t time.Time) error { return o.Conn.SetReadDeadline(t) }
+// SetDeadline bounds reads only, for the same reason. Without a deadline the limit on silence holds, also for a read
+// that is under way: nats.go starts its read loop before it lifts the deadline of its handshake.
+func (o *outbound) SetDeadline(t time.Time) error {
+	o.bounded.Store(!t.IsZero())
+	if t.IsZero() {
+		t = time.Now().Add(o.silence)
+	}
+	return o.Conn.SetReadDeadline(t)
+}
 
 // dialer makes every socket of nats.go an outbound and remembers the latest for the publisher. It is nats.go's
 // CustomDialer for URLs and its InProcessConnProvider for a server in this process.
@@ -136,6 +162,7 @@ type dialer struct {
 	net     net.Dialer
 	server  InProcess
 	timeout time.Duration // Config.WriteTimeout
+	silence time.Duration // Config.silence
 	limit   int64         // Config.OutboundBytes
 	current atomic.Pointer[outbound]
 }
@@ -158,7 +185,7 @@ func (d *dialer) wrap(conn net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := newOutbound(conn, d.timeout, d.limit)
+	o := d.newOutbound(conn)
 	d.current.Store(o)
 	return o, nil
 }

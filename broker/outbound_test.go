@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,7 @@ import (
 func TestOutboundWriteNeverWaitsAndAdmitDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o := newOutbound(near, time.Hour, 100)
+		o := (&dialer{timeout: time.Hour, limit: 100}).newOutbound(near)
 		start := time.Now()
 		var sent bytes.Buffer
 		for i := range 50 {
@@ -52,7 +53,7 @@ func TestOutboundAdmitEndsWithItsContextAndWithTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		o := newOutbound(near, time.Hour, 1)
+		o := (&dialer{timeout: time.Hour, limit: 1}).newOutbound(near)
 		_, _ = o.Write(make([]byte, 10))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -68,7 +69,7 @@ func TestOutboundAdmitEndsWithItsContextAndWithTheLink(t *testing.T) {
 func TestOutboundWriteTimeoutEndsTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		o := newOutbound(near, 5*time.Second, 1)
+		o := (&dialer{timeout: 5 * time.Second, limit: 1, silence: time.Hour}).newOutbound(near)
 		_, _ = o.Write([]byte("never read"))
 		// What nats.go does around its writes must not lift the deadline.
 		_ = o.SetWriteDeadline(time.Time{})
@@ -85,6 +86,38 @@ func TestOutboundWriteTimeoutEndsTheLink(t *testing.T) {
 		if _, err := o.Write([]byte("x")); err == nil {
 			t.Error("Write succeeds on a dead link")
 		}
+		far.Close()
+	})
+}
+
+func TestOutboundEndsAfterSilenceAndNotBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		o := (&dialer{timeout: time.Hour, limit: 1, silence: 12 * time.Second}).newOutbound(near)
+		// nats.go's handshake has a deadline of its own, lifted while its read loop is already reading.
+		_ = o.SetDeadline(time.Now().Add(2 * time.Second))
+		start := time.Now()
+		if _, err := o.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 2*time.Second {
+			t.Errorf("handshake read: %v after %v", err, time.Since(start))
+		}
+		go func() {
+			for range 10 {
+				time.Sleep(11 * time.Second)
+				_, _ = far.Write([]byte("x"))
+			}
+		}()
+		go func() { time.Sleep(time.Second); _ = o.SetDeadline(time.Time{}) }()
+		_ = o.SetDeadline(time.Now().Add(2 * time.Second))
+		start = time.Now()
+		for {
+			if _, err := o.Read(make([]byte, 1)); err != nil {
+				break
+			}
+		}
+		if lived := time.Since(start); lived != (110+12)*time.Second {
+			t.Errorf("the link lived %v, want 10 x 11 s and 12 s of silence", lived)
+		}
+		o.Close()
 		far.Close()
 	})
 }

@@ -50,7 +50,7 @@ func deafServer(t *testing.T) string {
 func TestNATSMutexIsFreeWhileTheServerReadsNothing(t *testing.T) {
 	n, err := Connect(Config{
 		URLs: []string{deafServer(t)}, Logger: discard, PingInterval: time.Hour,
-		WriteTimeout: time.Hour, ConfirmTimeout: time.Hour, Limits: Limits{QueueMessages: 64, QueueBytes: 64 << 20},
+		WriteTimeout: time.Hour, Limits: Limits{QueueMessages: 64, QueueBytes: 64 << 20},
 	}, func(Message) {})
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +78,75 @@ func TestNATSMutexIsFreeWhileTheServerReadsNothing(t *testing.T) {
 	}
 	if s := n.Stats(); s.Lost[LostClosed] == 0 || s.Lost[LostUnconfirmed] != s.Published {
 		t.Errorf("not all accounted for: %+v", s)
+	}
+}
+
+// A PONG may be far behind a flood of messages: a link on which anything arrives is alive.
+func TestALinkThatCarriesMessagesIsNotDeadForWantOfAPong(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const maxPings = 200
+	pings := make(chan struct{}, 10*maxPings)
+	served := make(chan struct{})
+	go func() { defer close(served); busyServer(l, pings) }()
+	n, err := Connect(Config{
+		URLs: []string{"nats://" + l.Addr().String()}, Logger: discard,
+		PingInterval: 10 * time.Millisecond, MaxPings: maxPings,
+	}, func(Message) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { n.Close(); <-served }()
+	for range maxPings + 20 {
+		select {
+		case <-pings:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("no pings: %v %+v", n.Ready(), n.Stats())
+		}
+	}
+	if s := n.Stats(); s.Disconnects != 0 || n.Ready() != nil {
+		t.Errorf("declared dead: %+v, %v", s, n.Ready())
+	}
+}
+
+// busyServer answers the first PING, then reports pings instead of answering them, and sends something else
+// all the time, until the client goes.
+func busyServer(l net.Listener, pings chan<- struct{}) {
+	conn, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, `INFO {"server_id":"busy","version":"2.15.2","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
+	in := bufio.NewReader(conn)
+	sending := false
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		switch {
+		case !strings.HasPrefix(line, "PING"):
+		case sending:
+			pings <- struct{}{}
+		default:
+			sending = true
+			fmt.Fprint(conn, "PONG\r\n")
+			go chatter(conn)
+		}
+	}
+}
+
+// chatter sends what nats.go ignores, every few milliseconds, until the connection ends.
+func chatter(conn net.Conn) {
+	for {
+		if _, err := fmt.Fprint(conn, "+OK\r\n"); err != nil {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
