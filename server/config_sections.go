@@ -14,18 +14,21 @@ import (
 // Sections are the parts of the configuration that are too deep for flags; the file alone has them. Their names and those of
 // their options are Centrifugo's where it has them, so that a configuration can be carried over.
 type Sections struct {
+	Client  ClientConfig      // client: who may connect, and limits
 	Auth    auth.Config       // auth: keys and rules of tokens
 	Channel channel.Config    // channel: names, namespaces, permissions
 	RPC     channel.RPCConfig // rpc: who answers which method
 }
 
 func defaultSections() Sections {
-	return Sections{Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig()}
+	return Sections{Client: ClientConfig{MaxRequests: defaultMaxRequests}, Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig()}
 }
 
 // section returns what the section of that name is decoded into.
 func (s *Sections) section(name string) (into any, is bool) {
 	switch name {
+	case "client":
+		return &s.Client, true
 	case "auth":
 		return &s.Auth, true
 	case "channel":

@@ -103,6 +103,8 @@ func servingOptions(c *Config) []option {
 			why: "Origins whose pages may connect besides the page's own host: https://example.org, https://*.example.org, http://localhost:*; * allows all."},
 		{name: "subprotocols", def: "chat,superchat", unit: "names", value: listValue{&c.Subprotocols, httpToken},
 			why: "WebSocket subprotocols answered to clients that offer them; browsers drop a connection whose offer is ignored."},
+		{name: "insecure", def: "false", unit: "", value: boolValue{&c.Client.Insecure},
+			why: "Development only: every client of the Centrifuge protocol may connect without a token, subscribe, publish and read."},
 		{name: "greet-delay", def: "0", unit: "duration", value: durationValue{&c.GreetDelay, span{0, 60 * sec, true}, 0},
 			why: "Pause before a new chat client is greeted."},
 	}

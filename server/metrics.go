@@ -9,6 +9,7 @@ import (
 	"throng/broker"
 	"throng/server/hub"
 	"throng/server/livechat"
+	"throng/server/session"
 	"throng/server/ws"
 )
 
@@ -19,6 +20,10 @@ type Snapshot struct {
 	Hub    hub.Stats
 	Broker broker.Stats
 	Chat   livechat.Stats
+
+	Sessions session.Stats
+	Control  broker.ControlStats
+	NotJSON  uint64 // publications JSON clients did not get because their data is not JSON
 
 	ConnectionLimit int    // clients this node may hold
 	Ready           bool   // what /readyz says

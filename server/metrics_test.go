@@ -43,7 +43,16 @@ func numberedSnapshot(t *testing.T) (Snapshot, map[float64]string) {
 		case reflect.Bool:
 			v.SetBool(true)
 		case reflect.Map:
-			v.Set(reflect.ValueOf(map[string]uint64{"one": take(name + " one"), "two": take(name + " two")}))
+			v.Set(reflect.MakeMap(v.Type()))
+			for i, word := range []string{"one", "two"} {
+				key := reflect.New(v.Type().Key()).Elem()
+				if key.Kind() == reflect.String {
+					key.SetString(word)
+				} else {
+					key.SetUint(uint64(i + 1))
+				}
+				v.SetMapIndex(key, reflect.ValueOf(take(name+" "+word)))
+			}
 		default:
 			t.Fatalf("%s is a %s: teach this test", name, v.Kind())
 		}
@@ -134,7 +143,7 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 }
 
 func TestMetricNamesFollowTheScheme(t *testing.T) {
-	scheme := regexp.MustCompile(`^throng_(node|ws|hub|broker|livechat)_[a-z]+(_[a-z]+)*$`)
+	scheme := regexp.MustCompile(`^throng_(node|ws|hub|broker|livechat|session|control)_[a-z]+(_[a-z]+)*$`)
 	seen := map[string]bool{}
 	for _, f := range metricFamilies() {
 		if !scheme.MatchString(f.name) || seen[f.name] {

@@ -9,15 +9,17 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"throng/broker"
+	"throng/server/auth"
 	"throng/server/hub"
 	"throng/server/livechat"
+	"throng/server/session"
 	"throng/server/web"
-	"throng/server/wire"
 	"throng/server/ws"
 )
 
@@ -31,6 +33,11 @@ type node struct {
 	embedded    *broker.Embedded // nil with --nats-url
 	broker      *broker.NATS
 	hub         *hub.Hub
+	encoders    session.Encoders
+	requests    *requestPool
+	tokens      *auth.Tokens
+	control     *broker.Control
+	sessions    *session.Service
 	chat        *livechat.Chat
 	ws          *ws.Server
 	admin       *adminServer // nil when switched off
@@ -46,7 +53,7 @@ func startNode(c *Config, to output) (*node, error) {
 	log, limiter := newLogger(to.log, c.LogLevel, c.LogFormat, c.LogRate)
 	log = log.With("node", c.NodeID)
 	n := &node{cfg: c, log: log, logLimit: limiter, stopProfile: func() {}}
-	for _, step := range []func() error{n.startLimits, n.startProfile, n.startBroker, n.startClients, n.startAdmin} {
+	for _, step := range []func() error{n.startLimits, n.startProfile, n.startBroker, n.startSessions, n.startClients, n.startAdmin} {
 		if err := step(); err != nil {
 			n.abandon()
 			return nil, err
@@ -101,11 +108,7 @@ func (n *node) startBroker() (err error) {
 	}
 	n.broker = b
 	n.metrics = newMetrics(c.NodeID, readVersion(), n.snapshot)
-	n.hub = hub.New(hub.Config{
-		Shards: c.HubShards, MailboxLen: c.HubMailbox, BatchBytes: c.HubBatchBytes, InterestLinger: c.InterestLinger,
-		Encoders: [...]hub.Encoder{hub.EncodingRaw: livechat.Encoder(c.NodeID), 7: nil}, OnFanout: n.metrics.ObserveFanout,
-	}, hubBroker{b})
-	n.hub.Start()
+	n.startHub()
 	return nil
 }
 
@@ -147,7 +150,8 @@ func (n *node) startClients() (err error) {
 		MaxMessage: c.MaxMessage, MaxFrame: c.MaxFrame,
 		PingInterval: c.PingInterval, PongTimeout: c.PongTimeout, CloseTimeout: c.CloseTimeout,
 		OutboxLimit: c.OutboxLimit, SendBuffer: cmp.Or(c.SocketSendBuffer, -1), ReceiveBuffer: cmp.Or(c.SocketReceiveBuffer, -1), UserTimeout: c.TCPUserTimeout,
-		Subprotocols: c.Subprotocols, CheckOrigin: checkOrigin, Upgrade: upgrader(n.chat),
+		Subprotocols: append(slices.Clone(c.Subprotocols), centrifugeSubprotocols...), KeepAlives: keepAlives(),
+		CheckOrigin: checkOrigin, Upgrade: upgrader(n.chat, n.sessions),
 		HTTP: web.Handler(web.Config{MaxMessageBytes: c.MaxMessage, DefaultRoom: defaultRoom, MaxRoomBytes: maxRoomBytes}), HTTPConnections: c.HTTPMaxConnections,
 		HTTPServer: &http.Server{
 			ReadHeaderTimeout: c.HTTPHeaderTimeout, ReadTimeout: c.HTTPReadTimeout, WriteTimeout: c.HTTPWriteTimeout, IdleTimeout: c.HTTPIdleTimeout,
@@ -210,6 +214,7 @@ func (n *node) ready() bool { return n.notDraining() == nil && n.broker.Ready() 
 func (n *node) snapshot() Snapshot {
 	return Snapshot{
 		WS: n.ws.Stats(), Hub: n.hub.Stats(), Broker: n.broker.Stats(), Chat: n.chat.Stats(),
+		Sessions: n.sessions.Stats(), Control: n.control.Stats(), NotJSON: n.encoders.NotJSON(),
 		ConnectionLimit: n.connections, Ready: n.ready(), Draining: n.draining.Load(), LogSuppressed: n.logLimit.Suppressed(),
 	}
 }
@@ -259,7 +264,9 @@ func (n *node) drain() error {
 	n.sendClientsAway(ctx)
 	n.trimmer.close()
 	n.chat.Close()
+	n.control.Close()
 	err := n.broker.Drain(ctx)
+	n.tokens.Close()
 	n.hub.Close()
 	if n.admin != nil {
 		err = errors.Join(err, n.admin.Close(ctx))
@@ -277,7 +284,7 @@ func (n *node) drain() error {
 func (n *node) sendClientsAway(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainWindow+n.cfg.ShutdownTimeout/2)
 	defer cancel()
-	if n.ws.Drain(ctx, n.cfg.DrainWindow, wire.CloseGoingAway, "node is stopping, reconnect") != nil {
+	if n.ws.Drain(ctx, n.cfg.DrainWindow, goodbye) != nil {
 		n.log.Warn("clients that did not leave were cut")
 	}
 }
@@ -287,13 +294,19 @@ func (n *node) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if n.ws != nil {
-		_ = n.ws.Drain(ctx, 0, wire.CloseGoingAway, "")
+		_ = n.ws.Drain(ctx, 0, goodbye)
 	}
 	if n.chat != nil {
 		n.chat.Close()
 	}
+	if n.control != nil {
+		n.control.Close()
+	}
 	if n.broker != nil {
 		n.broker.Close()
+	}
+	if n.tokens != nil {
+		n.tokens.Close()
 	}
 	if n.hub != nil {
 		n.hub.Close()

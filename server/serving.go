@@ -8,6 +8,7 @@ import (
 	"throng/server/auth"
 	"throng/server/hub"
 	"throng/server/livechat"
+	"throng/server/session"
 	"throng/server/wire"
 	"throng/server/ws"
 )
@@ -48,12 +49,14 @@ func hubError(err error) error {
 }
 
 // upgrader decides by path what a WebSocket connection is for.
-func upgrader(chat *livechat.Chat) func(*ws.Conn, *wire.Request) (ws.Handler, *ws.Refusal) {
+func upgrader(chat *livechat.Chat, sessions *session.Service) func(*ws.Conn, *wire.Request) (ws.Handler, *ws.Refusal) {
 	return func(c *ws.Conn, r *wire.Request) (ws.Handler, *ws.Refusal) {
 		switch string(r.Path) {
+		case "/connection/websocket":
+			return joinSession(sessions, c, r), nil
 		case "/", "/livechat":
 		default:
-			return nil, &ws.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket endpoint at this path; use / or /livechat"}
+			return nil, &ws.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket endpoint at this path; use /connection/websocket, or / and /livechat for raw text"}
 		}
 		room, _ := r.QueryValue("room")
 		s, err := chat.Join(c, room)

@@ -366,7 +366,7 @@ func TestDrainCutsWhatDoesNotLeave(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	f.drained = true
-	if err := f.Drain(ctx, time.Millisecond, wire.CloseGoingAway, ""); err == nil {
+	if err := f.Drain(ctx, time.Millisecond, goingAway); err == nil {
 		t.Error("no error for a connection that had to be cut")
 	}
 	c.wantClose(wire.CloseGoingAway)

@@ -104,7 +104,7 @@ func (f *fixture) stop() {
 	f.drained = true
 	ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
 	defer cancel()
-	_ = f.Drain(ctx, 0, wire.CloseGoingAway, "")
+	_ = f.Drain(ctx, 0, goingAway)
 	if n := f.Stats().Connections; n != 0 {
 		f.t.Errorf("%d connections left after drain", n)
 	}
@@ -237,3 +237,5 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 	t.Fatalf("never happened: %s", what)
 }
+
+func goingAway(Handler) (wire.CloseCode, string) { return wire.CloseGoingAway, "node stops" }

@@ -125,16 +125,21 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// Drain stops accepting, closes all connections with code and reason, spread evenly over window, and
-// releases everything. Connections left when ctx ends are cut. It returns ctx's error if any had to be.
-func (s *Server) Drain(ctx context.Context, window time.Duration, code wire.CloseCode, reason string) error {
+// Goodbye says with which words a connection is closed when its server drains. It runs on the connection's poller.
+type Goodbye func(h Handler) (code wire.CloseCode, reason string)
+
+// Drain stops accepting, closes all connections as goodbye says, spread evenly over window, and releases everything. Connections left
+// when ctx ends are cut. It returns ctx's error if any had to be.
+func (s *Server) Drain(ctx context.Context, window time.Duration, goodbye Goodbye) error {
 	s.draining.Store(true)
 	close(s.stopAccepting)
 	s.closeListeners()
 	s.acceptors.Wait()
 	httpErr := make(chan error, 1)
 	go func() { httpErr <- s.httpServer.Shutdown(ctx) }()
-	s.closePaced(ctx, window, func(c *Conn) { c.Close(code, reason) })
+	s.closePaced(ctx, window, func(c *Conn) {
+		c.Post(func() { c.Close(goodbye(c.handler())) }) // where there is no room, the next round comes
+	})
 	err := s.awaitEmpty(ctx)
 	if <-httpErr != nil {
 		_ = s.httpServer.Close()

@@ -332,7 +332,7 @@ func TestDrainClosesEverybodyWithItsCode(t *testing.T) {
 	f.drained = true
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := f.Drain(ctx, 100*time.Millisecond, wire.CloseGoingAway, "node stops"); err != nil {
+	if err := f.Drain(ctx, 100*time.Millisecond, goingAway); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
