@@ -59,7 +59,7 @@ func startNode(c *Config, to output) (*node, error) {
 			return nil, err
 		}
 	}
-	n.trimmer = newTrimmer(n.churn)
+	n.trimmer = newTrimmer(n.work)
 	go n.trimmer.run()
 	fmt.Fprint(to.out, n.greeting())
 	return n, nil
@@ -169,11 +169,13 @@ func (n *node) startClients() (err error) {
 	return nil
 }
 
-// churn counts connections that came or went.
-func (n *node) churn() (uint64, int64) {
+// work is what the trimmer goes by.
+func (n *node) work() workDone {
 	s := n.ws.Stats()
-	held := s.Connections + s.Handshaking + s.HTTP
-	return 2*s.Accepted - uint64(held), held
+	held := uint64(s.Connections + s.Handshaking + s.HTTP)
+	w := workDone{churn: 2*s.Accepted - held, connections: held}
+	w.allocated, w.live = heapWork()
+	return w
 }
 
 // startAdmin opens the second listener. With the default address taken, by another node of this machine as a rule, it takes a
