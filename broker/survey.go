@@ -120,7 +120,8 @@ type ControlConfig struct {
 	Name string
 	// Version of the program; a semantic version, or `nats micro ls` shows 0.0.0. Default "0.0.0".
 	Version string
-	// Counts is called for each heartbeat, by the dispatcher: it must not block. Default none: zeros.
+	// Counts is called for each heartbeat, by the dispatcher, from Control on (SetCounts gives it later): it must not block.
+	// Default none: zeros.
 	Counts func() NodeCounts
 
 	// HeartbeatInterval, and the time without one after which a node is forgotten. Defaults 3 s and 9 s: Centrifugo's,
@@ -224,6 +225,9 @@ func (c *Control) HandleSurvey(op string, fn SurveyHandler) {
 	c.handlers[op] = fn
 	c.mu.Unlock()
 }
+
+// SetCounts sets ControlConfig.Counts from now on, for a node whose parts need its control plane before they can be counted.
+func (c *Control) SetCounts(fn func() NodeCounts) { c.counts.Store(&fn) }
 
 // Survey asks all nodes, this one included, and returns when all that are known have answered, or are known to be gone, or
 // the time is over (ctx, at most SurveyTimeout). That a node is silent is no error: the result says so. The payload is

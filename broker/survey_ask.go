@@ -168,9 +168,12 @@ func (c *Control) askSelf(ctx context.Context, op string, payload []byte) <-chan
 // own enters this node's answer.
 func (k *collector) own(a Answer) {
 	k.mu.Lock()
-	k.answers[a.Node.UID] = &partial{answer: a, done: true}
-	k.bytes += len(a.Data)
-	k.mu.Unlock()
+	defer k.mu.Unlock()
+	p := &partial{answer: a, done: true}
+	k.answers[a.Node.UID] = p
+	if k.bytes += len(a.Data); k.bytes > k.limit {
+		p.finish(k.tooBig())
+	}
 }
 
 // inquiry is a survey under way.

@@ -80,7 +80,7 @@ func (k *collector) grow(p *partial, m *nats.Msg) {
 	p.parts++
 	k.bytes += len(m.Data)
 	if k.bytes > k.limit {
-		p.finish(fmt.Errorf("%w: answers of more than %d bytes", ErrTooBig, k.limit))
+		p.finish(k.tooBig())
 		return
 	}
 	more := header(m, headerMore) != ""
@@ -92,6 +92,10 @@ func (k *collector) grow(p *partial, m *nats.Msg) {
 	if !more {
 		p.finish(nil)
 	}
+}
+
+func (k *collector) tooBig() error {
+	return fmt.Errorf("%w: answers of more than %d bytes", ErrTooBig, k.limit)
 }
 
 // missing are the nodes that may still answer, and whether NATS is known to have carried the question.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,6 +43,7 @@ type Control struct {
 	prefix string
 	events *eventLog
 	self   Node // without Counts
+	counts atomic.Pointer[func() NodeCounts]
 	count  controlCounters
 
 	inbox   chan *nats.Msg
@@ -151,6 +153,9 @@ func startControl(cfg ControlConfig, l controlLink, prefix string, events *event
 		handlers: make(map[string]SurveyHandler), known: make(map[string]*neighbour), pending: make(map[uint64]waiter),
 		unseen: func() {}, seen: [2]map[string]struct{}{{}, {}},
 	}
+	if cfg.Counts != nil {
+		c.SetCounts(cfg.Counts)
+	}
 	subjects := []string{c.prefix + "beat", c.prefix + "survey", c.nodeSubject(c.self.UID), c.prefix + "answer." + c.self.UID + ".*"}
 	var err error
 	if c.unhear, err = l.listen(subjects, c.inbox); err != nil {
@@ -179,8 +184,8 @@ func (c *Control) answerSubject(id uint64) string {
 
 func (c *Control) describe() Node {
 	n := c.self
-	if c.cfg.Counts != nil {
-		n.Counts = c.cfg.Counts()
+	if counts := c.counts.Load(); counts != nil {
+		n.Counts = (*counts)()
 	}
 	return n
 }

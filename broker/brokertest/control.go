@@ -139,7 +139,15 @@ func nodesKnown(t *testing.T, start ControlFactory) {
 	g := group(t, start, 3, func(i int, c *broker.ControlConfig) {
 		c.Counts = func() broker.NodeCounts { return broker.NodeCounts{Clients: uint32(10 + i), Subs: 7} }
 	})
+	g.Nodes[2].SetCounts(func() broker.NodeCounts { return broker.NodeCounts{Clients: 99} })
+	until(t, g, "later counts travel", func() bool {
+		return slices.ContainsFunc(g.Nodes[0].Nodes(), func(n broker.Node) bool { return n.Counts.Clients == 99 })
+	})
+	g.Nodes[2].SetCounts(func() broker.NodeCounts { return broker.NodeCounts{Clients: 12, Subs: 7} })
 	for _, c := range g.Nodes {
+		until(t, g, "counts travel back", func() bool {
+			return !slices.ContainsFunc(c.Nodes(), func(n broker.Node) bool { return n.Counts.Clients == 99 })
+		})
 		var names []string
 		uids := map[string]bool{}
 		for _, n := range c.Nodes() {

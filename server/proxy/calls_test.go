@@ -204,6 +204,47 @@ func TestCloseWaitsAndThenCuts(t *testing.T) {
 	}
 }
 
+func TestAskWaitsWithinTheBounds(t *testing.T) {
+	release := make(chan struct{})
+	b := startBackend(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		_, _ = w.Write([]byte(`{"result":{"expire_at":5}}`))
+	})
+	p := start(t, all(EndpointConfig{Endpoint: b.URL, MaxConcurrent: 1, QueueLength: 1, Timeout: patience, QueueTimeout: patience}), Deps{})
+	type answer struct {
+		r   *Result
+		err error
+	}
+	answers := make(chan answer, 2)
+	for range 2 {
+		go func() {
+			r, err := p.Ask(context.Background(), Refresh, &Request{})
+			answers <- answer{r, err}
+		}()
+	}
+	until(t, "one under way, one waiting", func() bool { s := p.Stats(); return s.Running == 1 && s.Waiting == 1 })
+	if r, err := p.Ask(context.Background(), Refresh, &Request{}); err == nil || r.Reason != ReasonBusy || r.RetryAfter == 0 {
+		t.Errorf("third: %+v", r)
+	}
+	close(release)
+	for range 2 {
+		if a := <-answers; a.err != nil || a.r.ExpireAt != 5 {
+			t.Errorf("%+v", a.r)
+		}
+	}
+	release = make(chan struct{})
+	defer close(release)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if r, err := p.Ask(ctx, Refresh, &Request{}); !errors.Is(err, context.DeadlineExceeded) || r.Outcome != Failed || r.RetryAfter == 0 {
+		t.Errorf("%+v", r)
+	}
+	until(t, "the call was cut", func() bool { return p.Stats().Running == 0 })
+}
+
 func TestConnectionsAreReused(t *testing.T) {
 	b := startBackend(t, says(`{"result":{}}`))
 	p := start(t, all(EndpointConfig{Endpoint: b.URL}), Deps{})
@@ -238,7 +279,7 @@ func TestServiceErrorsAreMapped(t *testing.T) {
 		want string
 	}{
 		{nil, "ok 0"},
-		{ErrNoService, "no_service 108"},
+		{ErrNoService, "no_service 104"},
 		{fmt.Errorf("x: %w", ErrUnsendable), "bad_request 107"},
 		{&ServiceError{Code: 404, Text: "not found"}, "error 404 not found"},
 		{&ServiceError{Code: 5000, Text: "x"}, "malformed 100"},

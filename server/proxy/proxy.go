@@ -14,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"throng/server/channel"
 )
 
 // Proxies are all configured endpoints. Immutable; a reload makes new ones and closes these.
@@ -148,6 +150,8 @@ func (p *Proxies) Do(ctx context.Context, hook Hook, q *Request) (*Result, error
 	began := time.Now()
 	var r *Result
 	switch e := p.find(hook, q.Proxy); {
+	case ctx.Err() != nil:
+		r = failed(unheard(p.life, ctx.Err()), ctx.Err())
 	case hook == RPC && q.Subject != "":
 		r = p.callService(ctx, q)
 	case e == nil:
@@ -169,12 +173,18 @@ func (p *Proxies) finish(hook Hook, q *Request, r *Result) *Result {
 			r.Data = line.Bytes()
 		}
 	}
-	if r.Outcome == Failed && (hook == Refresh || hook == SubRefresh) {
-		r.RetryAfter = p.cfg.RefreshRetry
-	}
+	r = p.complete(hook, r)
 	p.count.done[hook][r.Reason].Add(1)
 	if r.Err != nil && r.Reason != ReasonBusy && r.Reason != ReasonBadRequest {
 		p.deps.Log.Warn("proxy call failed", "hook", hook.String(), "proxy", q.Proxy, "reason", r.Reason.String(), "error", r.Err)
+	}
+	return r
+}
+
+// complete tells when a refresh is to be tried again.
+func (p *Proxies) complete(hook Hook, r *Result) *Result {
+	if r.Outcome == Failed && (hook == Refresh || hook == SubRefresh) {
+		r.RetryAfter = p.cfg.RefreshRetry
 	}
 	return r
 }
@@ -189,6 +199,13 @@ var (
 // by the time its turn comes: then never. It never blocks and may be called from pollers. Where a queue is full or the node
 // is stopping done is called at once, from a goroutine of its own all the same.
 func (p *Proxies) Call(hook Hook, q *Request, done func(*Result)) {
+	p.call(hook, q, func() *Result {
+		r, _ := p.Do(p.life, hook, q)
+		return r
+	}, done)
+}
+
+func (p *Proxies) call(hook Hook, q *Request, run func() *Result, done func(*Result)) {
 	pool := p.service
 	if hook != RPC || q.Subject == "" {
 		e := p.find(hook, q.Proxy)
@@ -205,8 +222,7 @@ func (p *Proxies) Call(hook Hook, q *Request, done func(*Result)) {
 		case late:
 			done(p.finish(hook, q, failed(ReasonQueueTimeout, errQueueTimeout)))
 		default:
-			r, _ := p.Do(p.life, hook, q)
-			done(r)
+			done(run())
 		}
 	})
 	switch {
@@ -215,6 +231,29 @@ func (p *Proxies) Call(hook Hook, q *Request, done func(*Result)) {
 		pool.aside(func() { done(p.finish(hook, q, failed(ReasonClosed, err))) })
 	default:
 		pool.aside(func() { done(p.finish(hook, q, failed(ReasonBusy, err))) })
+	}
+}
+
+// Ask is Call for who may wait: it blocks until the result is there, within the endpoint's bounds and behind its queue, or
+// until ctx ends; q's bytes must not change even then. The error is Result.Err; the Result is never nil. For request pools; not for pollers.
+func (p *Proxies) Ask(ctx context.Context, hook Hook, q *Request) (*Result, error) {
+	answer := make(chan *Result, 1)
+	own := *q
+	own.Gone = nil // ctx tells
+	p.call(hook, &own, func() *Result {
+		within, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(p.life, cancel)()
+		r, _ := p.Do(within, hook, &own)
+		return r
+	}, func(r *Result) { answer <- r })
+	select {
+	case r := <-answer:
+		return r, r.Err
+	case <-ctx.Done():
+		// The call ends by itself: queued, it finds ctx over; under way, it is cut.
+		r := p.complete(hook, failed(ReasonTimeout, ctx.Err()))
+		return r, r.Err
 	}
 }
 
@@ -280,7 +319,9 @@ func (p *Proxies) callService(ctx context.Context, q *Request) *Result {
 	}
 	switch {
 	case errors.Is(err, ErrNoService):
-		return failed(ReasonNoService, err)
+		r := failed(ReasonNoService, err)
+		r.Code, r.Message = channel.MethodNotFound, channel.MethodNotFound.String() // the method is the client's choice
+		return r
 	case errors.Is(err, ErrUnsendable):
 		return failed(ReasonBadRequest, err)
 	case p.life.Err() != nil:

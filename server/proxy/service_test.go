@@ -90,7 +90,7 @@ func TestRPCIsAnsweredByARealNATSService(t *testing.T) {
 	if r := ask("svc.hang", "u", nil); r.Reason != ReasonTimeout || !r.Temporary {
 		t.Errorf("%+v", r)
 	}
-	if r := ask("svc.nobody", "u", nil); r.Reason != ReasonNoService || r.Code != channel.NotAvailable {
+	if r := ask("svc.nobody", "u", nil); r.Reason != ReasonNoService || r.Code != channel.MethodNotFound {
 		t.Errorf("%+v", r)
 	}
 	// A user id that would arrive as another one, or as another header, is not sent at all.
