@@ -42,6 +42,7 @@ type adminConfig struct {
 	Ready    []check // a failure means: send no new clients here (NATS away, draining)
 	Registry *prometheus.Registry
 	Log      *slog.Logger
+	API      http.Handler // of /api and below; nil = none
 }
 
 // adminServer is the second listener: health, metrics and profiles, kept off the public port because they
@@ -116,6 +117,10 @@ func adminHandler(c adminConfig) http.Handler {
 		MaxRequestsInFlight: adminScrapes,
 		EnableOpenMetrics:   true,
 	}))
+	if c.API != nil {
+		mux.Handle("/api", c.API)
+		mux.Handle("/api/", c.API)
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	// The program's name only: the whole command line may carry a password (--nats-url).
 	mux.HandleFunc("GET /debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {

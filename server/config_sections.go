@@ -9,6 +9,8 @@ import (
 
 	"throng/server/auth"
 	"throng/server/channel"
+	"throng/server/httpapi"
+	"throng/server/proxy"
 )
 
 // Sections are the parts of the configuration that are too deep for flags; the file alone has them. Their names and those of
@@ -18,10 +20,12 @@ type Sections struct {
 	Auth    auth.Config       // auth: keys and rules of tokens
 	Channel channel.Config    // channel: names, namespaces, permissions
 	RPC     channel.RPCConfig // rpc: who answers which method
+	Proxy   proxy.Config      // proxy: the application backend
+	HTTPAPI httpapi.Config    // http_api: the server API
 }
 
 func defaultSections() Sections {
-	return Sections{Client: ClientConfig{MaxRequests: defaultMaxRequests}, Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig()}
+	return Sections{Client: ClientConfig{MaxRequests: defaultMaxRequests}, Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig(), Proxy: proxy.DefaultConfig(), HTTPAPI: httpapi.DefaultConfig()}
 }
 
 // section returns what the section of that name is decoded into.
@@ -35,6 +39,10 @@ func (s *Sections) section(name string) (into any, is bool) {
 		return &s.Channel, true
 	case "rpc":
 		return &s.RPC, true
+	case "proxy":
+		return &s.Proxy, true
+	case "http_api":
+		return &s.HTTPAPI, true
 	}
 	return nil, false
 }
@@ -43,6 +51,9 @@ func (s *Sections) section(name string) (into any, is bool) {
 func (s *Sections) secretsFrom(getenv func(string) string) {
 	if key := getenv("THRONG_TOKEN_HMAC_SECRET_KEY"); key != "" {
 		s.Auth.Token.HMACSecretKey = auth.Secret(key)
+	}
+	if key := getenv("THRONG_API_KEY"); key != "" {
+		s.HTTPAPI.Key = auth.Secret(key)
 	}
 }
 

@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, to outp
 	if err != nil {
 		return err
 	}
-	<-ctx.Done()
+	n.reloadUntil(ctx, func() (*Config, error) { return loadConfig(args, getenv) })
 	return n.drain()
 }
 

@@ -23,6 +23,8 @@ type Snapshot struct {
 
 	Sessions session.Stats
 	Control  broker.ControlStats
+	API      apiFigures
+	Proxy    proxyFigures
 	NotJSON  uint64 // publications JSON clients did not get because their data is not JSON
 
 	ConnectionLimit int    // clients this node may hold

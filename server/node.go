@@ -16,10 +16,12 @@ import (
 
 	"throng/broker"
 	"throng/server/auth"
+	"throng/server/channel"
+	"throng/server/httpapi"
 	"throng/server/hub"
 	"throng/server/livechat"
+	"throng/server/proxy"
 	"throng/server/session"
-	"throng/server/web"
 	"throng/server/ws"
 )
 
@@ -37,7 +39,11 @@ type node struct {
 	requests    *requestPool
 	tokens      *auth.Tokens
 	control     *broker.Control
+	rules       atomic.Pointer[channel.Rules]
 	sessions    *session.Service
+	proxies     *proxy.Proxies
+	api         *httpapi.API
+	began       time.Time
 	chat        *livechat.Chat
 	ws          *ws.Server
 	admin       *adminServer // nil when switched off
@@ -52,8 +58,8 @@ type node struct {
 func startNode(c *Config, to output) (*node, error) {
 	log, limiter := newLogger(to.log, c.LogLevel, c.LogFormat, c.LogRate)
 	log = log.With("node", c.NodeID)
-	n := &node{cfg: c, log: log, logLimit: limiter, stopProfile: func() {}}
-	for _, step := range []func() error{n.startLimits, n.startProfile, n.startBroker, n.startSessions, n.startClients, n.startAdmin} {
+	n := &node{cfg: c, log: log, logLimit: limiter, stopProfile: func() {}, began: time.Now()}
+	for _, step := range []func() error{n.startLimits, n.startProfile, n.startBroker, n.startSessions, n.startAPI, n.startClients, n.startAdmin} {
 		if err := step(); err != nil {
 			n.abandon()
 			return nil, err
@@ -151,8 +157,8 @@ func (n *node) startClients() (err error) {
 		PingInterval: c.PingInterval, PongTimeout: c.PongTimeout, CloseTimeout: c.CloseTimeout,
 		OutboxLimit: c.OutboxLimit, SendBuffer: cmp.Or(c.SocketSendBuffer, -1), ReceiveBuffer: cmp.Or(c.SocketReceiveBuffer, -1), UserTimeout: c.TCPUserTimeout,
 		Subprotocols: append(slices.Clone(c.Subprotocols), centrifugeSubprotocols...), KeepAlives: keepAlives(),
-		CheckOrigin: checkOrigin, Upgrade: upgrader(n.chat, n.sessions),
-		HTTP: web.Handler(web.Config{MaxMessageBytes: c.MaxMessage, DefaultRoom: defaultRoom, MaxRoomBytes: maxRoomBytes}), HTTPConnections: c.HTTPMaxConnections,
+		CheckOrigin: checkOrigin, Upgrade: n.upgrade,
+		HTTP: n.publicHTTP(), HTTPConnections: c.HTTPMaxConnections,
 		HTTPServer: &http.Server{
 			ReadHeaderTimeout: c.HTTPHeaderTimeout, ReadTimeout: c.HTTPReadTimeout, WriteTimeout: c.HTTPWriteTimeout, IdleTimeout: c.HTTPIdleTimeout,
 			MaxHeaderBytes: c.HeaderBytes, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
@@ -194,7 +200,7 @@ func (n *node) startAdmin() error {
 		return &configError{c.Origin("admin-addr"), c.AdminAddr, err.Error(), "choose a free address, or off"}
 	}
 	n.admin = startAdmin(adminConfig{
-		NodeID: c.NodeID, Registry: n.metrics.registry, Log: n.log,
+		NodeID: c.NodeID, Registry: n.metrics.registry, Log: n.log, API: n.api,
 		Ready: []check{{"draining", n.notDraining}, {"nats", n.broker.Ready}},
 	}, ln)
 	c.AdminAddr = ln.Addr().String()
@@ -217,6 +223,7 @@ func (n *node) snapshot() Snapshot {
 	return Snapshot{
 		WS: n.ws.Stats(), Hub: n.hub.Stats(), Broker: n.broker.Stats(), Chat: n.chat.Stats(),
 		Sessions: n.sessions.Stats(), Control: n.control.Stats(), NotJSON: n.encoders.NotJSON(),
+		API: apiFiguresOf(n.api.Stats()), Proxy: proxyFiguresOf(n.proxies.Stats()),
 		ConnectionLimit: n.connections, Ready: n.ready(), Draining: n.draining.Load(), LogSuppressed: n.logLimit.Suppressed(),
 	}
 }
@@ -266,6 +273,7 @@ func (n *node) drain() error {
 	n.sendClientsAway(ctx)
 	n.trimmer.close()
 	n.chat.Close()
+	n.proxies.Close(ctx)
 	n.control.Close()
 	err := n.broker.Drain(ctx)
 	n.tokens.Close()
@@ -300,6 +308,9 @@ func (n *node) abandon() {
 	}
 	if n.chat != nil {
 		n.chat.Close()
+	}
+	if n.proxies != nil {
+		n.proxies.Close(ctx)
 	}
 	if n.control != nil {
 		n.control.Close()

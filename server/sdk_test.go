@@ -26,6 +26,8 @@ auth:
     hmac_secret_key: 0123456789abcdef0123456789abcdef
 client:
   expired_close_delay: 1s
+http_api:
+  key: api-key-of-the-tests
 channel:
   namespaces:
     - name: chat
@@ -84,7 +86,7 @@ func TestOfficialJavaScriptSDK(t *testing.T) {
 	n := startSDKNode(t, "1111")
 	for _, protobuf := range []bool{false, true} {
 		t.Run(map[bool]string{false: "JSON", true: "Protobuf"}[protobuf], func(t *testing.T) {
-			env, err := json.Marshal(map[string]any{"url": n.url(), "protobuf": protobuf, "pingMs": 1000, "api": n.admin, "tokens": n.tokens})
+			env, err := json.Marshal(map[string]any{"url": n.url(), "protobuf": protobuf, "pingMs": 1000, "api": n.admin, "apiKey": "api-key-of-the-tests", "tokens": n.tokens})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,8 +7,6 @@ import (
 	"throng/broker"
 	"throng/server/auth"
 	"throng/server/hub"
-	"throng/server/livechat"
-	"throng/server/session"
 	"throng/server/wire"
 	"throng/server/ws"
 )
@@ -48,23 +46,21 @@ func hubError(err error) error {
 	return err
 }
 
-// upgrader decides by path what a WebSocket connection is for.
-func upgrader(chat *livechat.Chat, sessions *session.Service) func(*ws.Conn, *wire.Request) (ws.Handler, *ws.Refusal) {
-	return func(c *ws.Conn, r *wire.Request) (ws.Handler, *ws.Refusal) {
-		switch string(r.Path) {
-		case "/connection/websocket":
-			return joinSession(sessions, c, r), nil
-		case "/", "/livechat":
-		default:
-			return nil, &ws.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket endpoint at this path; use /connection/websocket, or / and /livechat for raw text"}
-		}
-		room, _ := r.QueryValue("room")
-		s, err := chat.Join(c, room)
-		if err != nil {
-			return nil, &ws.Refusal{Status: http.StatusBadRequest, Reason: err.Error()}
-		}
-		return s, nil
+// upgrade decides by path what a WebSocket connection is for. It is ws.Config.Upgrade.
+func (n *node) upgrade(c *ws.Conn, r *wire.Request) (ws.Handler, *ws.Refusal) {
+	switch string(r.Path) {
+	case "/connection/websocket":
+		return n.joinSession(c, r), nil
+	case "/", "/livechat":
+	default:
+		return nil, &ws.Refusal{Status: http.StatusNotFound, Reason: "no WebSocket endpoint at this path; use /connection/websocket, or / and /livechat for raw text"}
 	}
+	room, _ := r.QueryValue("room")
+	s, err := n.chat.Join(c, room)
+	if err != nil {
+		return nil, &ws.Refusal{Status: http.StatusBadRequest, Reason: err.Error()}
+	}
+	return s, nil
 }
 
 // originChecker allows pages of the host they connect to, the listed origins, and clients that name none: no browser is

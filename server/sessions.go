@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -90,16 +89,20 @@ func (n *node) startSessions() (err error) {
 	if n.tokens, err = auth.NewTokens(c.Auth, auth.Options{OnFetch: n.keyFetched}); err != nil {
 		return sectionError(c.ConfigFile, err)
 	}
+	n.control, err = n.broker.Control(broker.ControlConfig{Name: c.NodeID, Version: readVersion().Version})
+	if err != nil {
+		return fmt.Errorf("control plane: %w", err)
+	}
+	if err := n.startProxies(); err != nil {
+		return err
+	}
 	rules, err := n.compileRules(c)
 	if err != nil {
 		return err
 	}
+	n.rules.Store(rules)
 	for _, note := range append(n.tokens.Notes(), rules.Notes()...) {
 		n.log.Warn("configuration", "note", note)
-	}
-	n.control, err = n.broker.Control(broker.ControlConfig{Name: c.NodeID, Version: readVersion().Version, Counts: n.counts})
-	if err != nil {
-		return fmt.Errorf("control plane: %w", err)
 	}
 	sc := c.Client.session()
 	sc.NodeID, sc.Version = c.NodeID, readVersion().Version
@@ -107,14 +110,15 @@ func (n *node) startSessions() (err error) {
 	sc.KeepAliveJSON, sc.KeepAliveProtobuf = keepAliveJSON, keepAliveProtobuf
 	n.sessions = session.New(sc, session.Parts{
 		Hub: n.hub, Rules: rules, Connection: n.tokens.Connection, Subscription: n.tokens.Subscription,
-		Requests: n.requests, Surveyor: surveyor{n.control}, Hooks: session.Hooks{RPC: n.answerRPC},
+		Requests: n.requests, Surveyor: surveyor{n.control}, Hooks: hooks(n.proxies),
 	})
 	n.control.HandleSurvey(session.PresenceOp, n.sessions.AnswerPresence)
+	n.control.SetCounts(n.counts)
 	return nil
 }
 
 func (n *node) compileRules(c *Config) (*channel.Rules, error) {
-	rules, err := channel.Compile(c.Channel, c.RPC, channel.Environment{SubjectPrefix: c.NATSPrefix, Insecure: c.Client.Insecure})
+	rules, err := channel.Compile(c.Channel, c.RPC, channel.Environment{SubjectPrefix: c.NATSPrefix, Insecure: c.Client.Insecure, ProxyNames: n.proxies.Names()})
 	if err != nil {
 		return nil, sectionError(c.ConfigFile, err)
 	}
@@ -133,31 +137,13 @@ func (n *node) keyFetched(url string, err error) {
 }
 
 func (n *node) counts() broker.NodeCounts {
-	s := n.sessions
-	if s == nil {
-		return broker.NodeCounts{}
-	}
-	st, h := s.Stats(), n.hub.Stats()
+	st, h := n.sessions.Stats(), n.hub.Stats()
 	return broker.NodeCounts{Clients: uint32(st.Sessions), Users: uint32(st.Users), Subs: uint32(st.Subscriptions), Channels: uint32(h.Channels)}
 }
 
-// answerRPC asks the NATS service that the rules name for a method.
-func (n *node) answerRPC(ctx context.Context, q *session.RPCCall) ([]byte, error) {
-	if q.Route.Subject == "" {
-		return nil, &session.HookError{Code: uint32(wire.ErrorMethodNotFound), Message: wire.ErrorMethodNotFound.String()}
-	}
-	reply, err := n.control.Request(ctx, broker.ServiceRequest{
-		Subject: q.Route.Subject, Data: q.Data, Header: map[string]string{"Throng-User": q.User, "Throng-Client": q.Client},
-	})
-	if errors.Is(err, broker.ErrNoService) {
-		return nil, &session.HookError{Code: uint32(wire.ErrorMethodNotFound), Message: wire.ErrorMethodNotFound.String()}
-	}
-	return reply.Data, err
-}
-
 // joinSession makes the session of a connection that asked for /connection/websocket (centrifuge-protocol.md, 1.1).
-func joinSession(sessions *session.Service, c *ws.Conn, r *wire.Request) *session.Session {
-	h := session.Handshake{Protocol: wire.JSON}
+func (n *node) joinSession(c *ws.Conn, r *wire.Request) *session.Session {
+	h := session.Handshake{Protocol: wire.JSON, Attachment: handshakeHeaders(n.proxies.Headers(), r)}
 	format, _ := r.QueryValue("format")
 	old, _ := r.QueryValue("cf_protocol")
 	if format == "protobuf" || old == "protobuf" || r.Subprotocol(centrifugeSubprotocols) == "centrifuge-protobuf" {
@@ -165,7 +151,7 @@ func joinSession(sessions *session.Service, c *ws.Conn, r *wire.Request) *sessio
 	}
 	native, _ := r.QueryValue("cf_ws_frame_ping_pong")
 	h.NativePing = native == "true"
-	return sessions.Join(c, h)
+	return n.sessions.Join(c, h)
 }
 
 var centrifugeSubprotocols = []string{"centrifuge-json", "centrifuge-protobuf"}

@@ -107,8 +107,7 @@ const scenarios = {
     const [sb] = await subscribed(b, "chat:two");
     const got = [];
     const all = once(sb, "publication", (p) => got.push(decode(p.data)) === 50);
-    for (let i = 0; i < 50; i++) sa.publish(encode(i));
-    await all;
+    await Promise.all([all, ...Array.from({ length: 50 }, (_, i) => sa.publish(encode(i)))]);
     equal(got, [...Array(50).keys()], "order");
   },
 
