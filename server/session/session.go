@@ -3,7 +3,6 @@ package session
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"io"
 	"unsafe"
 
@@ -123,8 +122,7 @@ func (s *Session) read(t *turn, frame []byte) {
 		if err == io.EOF {
 			return
 		}
-		var bad *wire.ProtocolError
-		if errors.As(err, &bad) {
+		if bad, is := err.(*wire.ProtocolError); is { // never wrapped, and errors.As allocates
 			s.service.stat(s).BadFrames.Add(1)
 			s.disconnect(t, bad.Code)
 			return
@@ -160,7 +158,7 @@ func (s *Session) carryOut(t *turn, c *wire.Command) {
 		s.disconnect(t, wire.CloseBadRequest)
 		return
 	}
-	if c.Method != wire.MethodSubscribe {
+	if c.Method != wire.MethodSubscribe && len(t.joining) > 0 {
 		t.commit() // what follows may be about channels subscribed to in this turn
 	}
 	switch c.Method {
