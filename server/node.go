@@ -231,7 +231,8 @@ func (n *node) snapshot() Snapshot {
 // greeting tells a person where to go.
 func (n *node) greeting() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Throng node %s\n  chat    http://%s/\n  socket  ws://%s/livechat?room=name\n", n.cfg.NodeID, n.publicHost(), n.publicHost())
+	fmt.Fprintf(&b, "Throng node %s\n  chat    http://%s/\n  socket  ws://%s/livechat?room=name\n  sdk     ws://%s/connection/websocket\n",
+		n.cfg.NodeID, n.publicHost(), n.publicHost(), n.publicHost())
 	if n.admin != nil {
 		fmt.Fprintf(&b, "  admin   http://%s/\n", n.cfg.AdminAddr)
 	}
