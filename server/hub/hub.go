@@ -114,9 +114,12 @@ func (h *Hub) Publish(channel string, data []byte, binary bool) error {
 	return h.broker.Publish(channel, data, binary)
 }
 
-// PublishMeta hands data and meta to the broker, which copies them, and returns the broker's error. Joins and leaves come this
+// PublishMeta hands data and meta, where it tells anything, to the broker, which copies them, and returns the broker's error. Joins and leaves come this
 // way too, without data. Otherwise as Publish; allocates nothing itself while meta is small.
 func (h *Hub) PublishMeta(channel string, data []byte, meta *wire.Meta) error {
+	if meta.Plain() {
+		return h.broker.Publish(channel, data, false)
+	}
 	room := metaLines.Get().(*[]byte)
 	line := wire.AppendMeta((*room)[:0], meta)
 	err := h.broker.PublishMeta(channel, data, line)

@@ -34,6 +34,9 @@ func TestMetaTravelsAsOneLineAndComesBack(t *testing.T) {
 	if c.text() != "hi!" || got != nil {
 		t.Errorf("plain message: %q with %+v", c.text(), got)
 	}
+	if err := x.h.PublishMeta("a", []byte("plain"), &wire.Meta{Tags: []wire.Tag{}}); err != nil || x.broker.history() != "+a a<hi "+line {
+		t.Errorf("meta that tells nothing: %v, broker saw %q", err, x.broker.history())
+	}
 	for _, line := range []string{"rubbish", `{"kind":"of a later version"}`} {
 		x.h.Receive(Publication{Channel: "a", Data: []byte("?")}, line)
 	}

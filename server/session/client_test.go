@@ -112,6 +112,7 @@ func asProtobuf(t testing.TB, line string) []byte {
 // run does what was posted, until everything is at rest.
 func (c *client) run() {
 	for {
+		c.n.w.travel()
 		synctest.Wait()
 		c.conn.mu.Lock()
 		work := c.conn.posted

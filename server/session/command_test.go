@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"throng/server/channel"
 	"throng/server/hub"
 	"throng/server/wire"
 )
@@ -80,6 +81,33 @@ func TestPresence(t *testing.T) {
 			a.send(`{"id":12,"presence":{}}`)
 			a.wantClose("no channel", wire.CloseBadRequest)
 		})
+	})
+}
+
+func TestPublisherNeedNotBeSubscribed(t *testing.T) {
+	both(t, func(t *testing.T, p wire.Protocol) {
+		inWorld(t, anonymous, func(w *world) {
+			a, b := w.nodes[0].join(p, "1"), w.nodes[0].join(p, "2")
+			b.send(`{"id":2,"subscribe":{"channel":"news"}}`)
+			b.wantReply("subscribed", `{"id":2,"subscribe":{}}`)
+			a.send(`{"id":2,"publish":{"channel":"news","data":[1]}}`)
+			a.wantReply("published", `{"id":2,"publish":{}}`)
+			b.wantPush("heard", `{"channel":"news","pub":{"data":[1],"info":{"user":"1","client":"ID"}}}`)
+		})
+	})
+}
+
+func TestPresenceCountsAUserOnce(t *testing.T) {
+	inWorld(t, anonymous, func(w *world) {
+		for range 3 {
+			c := w.nodes[0].join(wire.JSON, "1")
+			c.send(`{"id":2,"subscribe":{"channel":"chat:1"}}`)
+			c.wantReply("subscribed", `{"id":2,"subscribe":{}}`)
+		}
+		answer, err := w.nodes[0].service.AnswerPresence([]byte("cchat:1"))
+		if err != nil || len(answer) != 1+8 || answer[0] != 3 {
+			t.Errorf("%x, %v", answer, err)
+		}
 	})
 }
 
@@ -193,6 +221,39 @@ func TestRefreshByToken(t *testing.T) {
 	})
 }
 
+func TestPersonalChannelIsNoReasonToComeAgain(t *testing.T) {
+	o := setup{rules: func(c *channel.Config, _ *channel.RPCConfig, _ *channel.Environment) {
+		c.PersonalChannel = channel.PersonalChannelConfig{Enabled: true, Namespace: "me"}
+	}}
+	inWorld(t, o, func(w *world) {
+		c := w.nodes[0].accept(Handshake{})
+		c.send(`{"id":1,"connect":{"token":"` + w.token("42", time.Minute, "news") + `"}}`)
+		c.wantReply("connected", `{"id":1,"connect":{"client":"ID","expires":true,"ttl":60,"subs":{"news":{},"me:#42":{}},"ping":25,"pong":true}}`)
+		c.send(`{"id":2,"refresh":{"token":"` + w.token("42", time.Minute, "news") + `"}}`)
+		c.wantReply("the token's are the same", `{"id":2,"refresh":{"client":"ID","expires":true,"ttl":60}}`)
+		d := w.nodes[0].accept(Handshake{})
+		d.send(`{"id":1,"connect":{"token":"` + w.token("42", 0, "me:#42") + `"}}`)
+		d.wantReply("once, though asked for twice", `{"id":1,"connect":{"client":"ID","subs":{"me:#42":{}},"ping":25,"pong":true}}`)
+		if d.s.held() != 1 {
+			t.Errorf("%d held", d.s.held())
+		}
+	})
+}
+
+func TestGraceOfTheConnectionIsNotCutShortByASubscription(t *testing.T) {
+	inWorld(t, setup{}, func(w *world) {
+		c := w.nodes[0].accept(Handshake{})
+		c.send(`{"id":1,"connect":{"token":"`+w.token("42", time.Minute)+`"}}`, `{"id":2,"subscribe":{"channel":"$a","token":"`+w.subToken("42", "$a", 50*time.Second)+`"}}`)
+		c.wantReply("connected", `{"id":1,"connect":{"client":"ID","expires":true,"ttl":60,"ping":25,"pong":true}}`)
+		c.wantReply("subscribed", `{"id":2,"subscribe":{"expires":true,"ttl":50}}`)
+		w.advance(76 * time.Second)
+		c.wantPush("the subscription", `{"channel":"$a","unsubscribe":{"code":2501,"reason":"expired"}}`)
+		c.wantNothing("but not the connection")
+		w.advance(10 * time.Second)
+		c.wantClose("then the connection", wire.CloseExpired)
+	})
+}
+
 func TestConnectionThatIsNotRefreshedEnds(t *testing.T) {
 	inWorld(t, setup{}, func(w *world) {
 		c := w.nodes[0].accept(Handshake{})
@@ -225,6 +286,39 @@ func TestRefreshesThatEndTheConnection(t *testing.T) {
 		c := w.nodes[0].join(wire.JSON, "")
 		c.send(`{"id":2,"refresh":{"token":"` + w.token("", 0) + `"}}`)
 		c.wantClose("came without a token", wire.CloseBadRequest)
+	})
+}
+
+func TestOneAnswerAtATime(t *testing.T) {
+	refreshed := 0
+	o := setup{hooks: Hooks{
+		Connect: func(context.Context, *ConnectCall) (ConnectAnswer, error) {
+			return ConnectAnswer{User: "7", ExpireAt: time.Now().Unix() + 3}, nil
+		},
+		Refresh: func(context.Context, *Peer) (RefreshAnswer, error) {
+			refreshed++
+			return RefreshAnswer{}, nil
+		},
+		RPC: func(ctx context.Context, _ *RPCCall) ([]byte, error) {
+			time.Sleep(3500 * time.Millisecond)
+			return []byte(`1`), nil
+		},
+	}}
+	inWorld(t, o, func(w *world) {
+		c := w.nodes[0].accept(Handshake{})
+		c.send(`{"id":1,"connect":{}}`, `{"id":2,"rpc":{"method":"slow"}}`, `{"id":3,"unsubscribe":{"channel":"a"}}`)
+		c.wantReply("connected", `{"id":1,"connect":{"client":"ID","ping":25,"pong":true}}`)
+		w.advance(3300 * time.Millisecond)
+		c.wantNothing("the connection has expired, but its client waits for something else")
+		if refreshed != 0 {
+			t.Error("the refresh hook was asked at the same time")
+		}
+		w.advance(2 * time.Second)
+		c.wantReply("answered", `{"id":2,"rpc":{"data":1}}`)
+		c.wantReply("and the rest", `{"id":3,"unsubscribe":{}}`)
+		if refreshed != 1 {
+			t.Errorf("refreshed %d times", refreshed)
+		}
 	})
 }
 
@@ -357,6 +451,9 @@ func TestRepliesOfAFrameLeaveAsOneUnlessTheyAreMany(t *testing.T) {
 		}
 		c.records = nil
 		c.send(lines...)
+		if n := len(c.conn.frames); n < 2 {
+			t.Errorf("%d frames", n)
+		}
 		for _, f := range c.conn.frames {
 			if len(f) > 2*frameSize {
 				t.Errorf("a frame of %d bytes", len(f))

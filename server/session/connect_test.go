@@ -204,7 +204,7 @@ func TestServerSideSubscriptions(t *testing.T) {
 			c.send(`{"id":1,"connect":{"token":"`+w.token("42", 0, "closed:a", "news")+`"}}`, `{"id":2,"subscribe":{"channel":"news"}}`)
 			c.wantReply("of the token, and the personal one", `{"id":1,"connect":{"client":"ID","subs":{"closed:a":{},"news":{},"me:#42":{}},"ping":25,"pong":true}}`)
 			c.wantReply("server-side ones count", `{"id":2,"error":{"code":105,"message":"already subscribed"}}`)
-			_ = w.deliver("me:#42", []byte(`"psst"`), "")
+			w.foreign("me:#42", `"psst"`)
 			c.wantPush("for its user", `{"channel":"me:#42","pub":{"data":"psst"}}`)
 
 			d := w.nodes[0].accept(Handshake{Protocol: p})
@@ -233,7 +233,11 @@ func TestConnectReplyComesBeforeAnyPublication(t *testing.T) {
 }
 
 func TestInsecureLetsEverybodyInAndForgetsTime(t *testing.T) {
-	o := setup{Config: Config{Insecure: true}, rules: func(_ *channel.Config, _ *channel.RPCConfig, e *channel.Environment) { e.Insecure = true }}
+	hooks := Hooks{Connect: func(context.Context, *ConnectCall) (ConnectAnswer, error) {
+		t.Error("asked who may come in")
+		return ConnectAnswer{}, nil
+	}}
+	o := setup{Config: Config{Insecure: true}, hooks: hooks, rules: func(_ *channel.Config, _ *channel.RPCConfig, e *channel.Environment) { e.Insecure = true }}
 	inWorld(t, o, func(w *world) {
 		for _, token := range []string{"", "rubbish", w.token("42", time.Second)} {
 			c := w.nodes[0].accept(Handshake{})

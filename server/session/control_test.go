@@ -60,7 +60,7 @@ func TestServerSubscribesAndUnsubscribes(t *testing.T) {
 			c.wantNothing("is not held")
 			v.Unsubscribe(Target{User: "42"}, "", wire.UnsubscribeInvalidated)
 			c.wantPush("all", `{"channel":"chat:1","unsubscribe":{"code":2502,"reason":"state invalidated"}}`)
-			_ = w.deliver("chat:1", []byte(`1`), "")
+			w.foreign("chat:1", `1`)
 			c.wantNothing("out")
 			v.Send(Target{User: "42"}, []byte(`{"m":1}`))
 			c.wantPush("a message", `{"message":{"data":{"m":1}}}`)

@@ -35,7 +35,7 @@
 //
 // Their locks are leaves: no lock is held while a Conn, the hub or a hook is called. Goroutines: none here.
 //
-// Memory: a session with one subscription is one object (size_test.go pins it). Strings are those of the hub's and the users'
+// Memory: a session with one subscription is one object (budget_test.go pins it). Strings are those of the hub's and the users'
 // tables, the client id is 16 bytes, and of the handshake only what hooks were promised is kept.
 //
 // Source: centrifuge-protocol.md; sections are named where they apply.

@@ -129,7 +129,9 @@ type world struct {
 	t     *testing.T
 	nodes []*node
 	auth  auth.Config
-	down  error // what publishing returns
+	down  error             // what publishing returns
+	road  []hub.Publication // published and not yet delivered
+	metas []string          // their meta lines
 }
 
 type node struct {
@@ -232,6 +234,9 @@ func (n *node) stop() {
 	for _, c := range n.clients {
 		c.run()
 		c.s.Closed(wire.CloseNormal)
+		if c.conn.wake != nil {
+			n.w.t.Error("a session that is over wants to be woken")
+		}
 	}
 	n.pool.wg.Wait()
 	synctest.Wait()
@@ -252,23 +257,36 @@ func (n *node) Subscribe(string)   {}
 func (n *node) Unsubscribe(string) {}
 
 func (n *node) Publish(name string, data []byte, binary bool) error {
-	return n.w.deliver(name, data, "")
+	return n.PublishMeta(name, data, nil)
 }
 
+// PublishMeta keeps what is published until travel, so that tests know what comes first: the reply or the push. As with a
+// broker, the name is kept and the rest copied.
 func (n *node) PublishMeta(name string, data, meta []byte) error {
-	return n.w.deliver(name, data, string(meta))
+	if n.w.down != nil {
+		return n.w.down
+	}
+	n.w.road = append(n.w.road, hub.Publication{Channel: name, Data: append([]byte(nil), data...)})
+	n.w.metas = append(n.w.metas, string(meta))
+	return nil
 }
 
-// deliver is what NATS does.
-func (w *world) deliver(name string, data []byte, meta string) error {
-	if w.down != nil {
-		return w.down
+// travel delivers what was published, as NATS does.
+func (w *world) travel() {
+	road, metas := w.road, w.metas
+	w.road, w.metas = nil, nil
+	for i := range road {
+		for _, n := range w.nodes {
+			n.hub.Receive(road[i], metas[i])
+		}
 	}
-	data = append([]byte(nil), data...)
+}
+
+// foreign is a publication by somebody who only knows NATS.
+func (w *world) foreign(name, data string) {
 	for _, n := range w.nodes {
-		n.hub.Receive(hub.Publication{Channel: name, Data: data}, meta)
+		n.hub.Receive(hub.Publication{Channel: name, Data: []byte(data)}, "")
 	}
-	return nil
 }
 
 // Survey asks every node, as the control plane does.
@@ -286,4 +304,3 @@ func (n *node) Survey(_ context.Context, op string, question []byte) (answers []
 	}
 	return answers, silent, nil
 }
-

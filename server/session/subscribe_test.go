@@ -121,12 +121,12 @@ func TestPublicationsReachEveryNodeAndStopAtUnsubscribe(t *testing.T) {
 			b.wantReply("unsubscribed", `{"id":4,"unsubscribe":{}}`)
 			b.send(`{"id":5,"unsubscribe":{"channel":"news"}}`)
 			b.wantReply("once more is no error", `{"id":5,"unsubscribe":{}}`)
-			_ = w.deliver("news", []byte(`1`), "")
+			w.foreign("news", `1`)
 			a.wantPush("still there", `{"channel":"news","pub":{"data":1}}`)
 			b.wantNothing("gone")
 			b.send(`{"id":6,"subscribe":{"channel":"news","join_leave":true}}`)
 			b.wantReply("back", `{"id":6,"subscribe":{}}`)
-			_ = w.deliver("news", []byte(`2`), "")
+			w.foreign("news", `2`)
 			b.wantPush("back", `{"channel":"news","pub":{"data":2}}`)
 			b.send(`{"id":7,"unsubscribe":{}}`)
 			b.wantClose("no channel", wire.CloseBadRequest)
@@ -142,13 +142,13 @@ func TestForeignPayloadThatIsNoJSONIsForProtobufClientsOnly(t *testing.T) {
 			c.send(`{"id":2,"subscribe":{"channel":"news"}}`)
 			c.wantReply("subscribed", `{"id":2,"subscribe":{}}`)
 		}
-		_ = w.deliver("news", []byte("hello"), "")
+		w.foreign("news", "hello")
 		a.wantNothing("no way to say it")
 		b.receive()
 		if len(b.records) != 1 || n.encoders.NotJSON() != 1 {
 			t.Errorf("Protobuf client got %v; %d counted", b.records, n.encoders.NotJSON())
 		}
-		_ = w.deliver("news", []byte("{\n \"t\": 1}"), "")
+		w.foreign("news", "{\n \"t\": 1}")
 		a.wantPush("pretty JSON goes on one line", `{"channel":"news","pub":{"data":{ "t": 1}}}`)
 	})
 }
@@ -195,6 +195,9 @@ func TestForcedJoinsReachWhoDidNotAsk(t *testing.T) {
 		c.wantReply("news", `{"id":4,"subscribe":{}}`)
 		c.wantReply("forced", `{"id":5,"subscribe":{}}`)
 		c.wantPush("join", `{"channel":"forced:b","join":{"info":{"user":"","client":"ID"}}}`)
+		if c.s.first.name != "forced:b" || len(c.s.more) != 1 {
+			t.Error("the hub may still look at a subscription that has left: it must not change its encoding")
+		}
 	})
 }
 
@@ -323,6 +326,10 @@ func TestSubscribeHookAndItsRenewal(t *testing.T) {
 		if got.Proxy != "default" || got.User != "42" {
 			t.Errorf("%+v", got)
 		}
+		c.send(`{"id":5,"subscribe":{"channel":"asked:t","token":"` + w.subToken("42", "asked:t", time.Hour) + `"}}`)
+		c.wantReply("here the server renews those by token too", `{"id":5,"subscribe":{}}`)
+		c.send(`{"id":6,"unsubscribe":{"channel":"asked:t"}}`)
+		c.wantReply("done", `{"id":6,"unsubscribe":{}}`)
 		fault = fmt.Errorf("backend is away")
 		w.advance(61 * time.Second)
 		c.wantNothing("asked again later")
@@ -332,6 +339,10 @@ func TestSubscribeHookAndItsRenewal(t *testing.T) {
 		renew = SubRefreshAnswer{Expired: true}
 		w.advance(120 * time.Second)
 		c.wantPush("ended", `{"channel":"asked:a","unsubscribe":{"code":2501,"reason":"expired"}}`)
+		c.send(`{"id":7,"subscribe":{"channel":"asked:a"}}`)
+		c.wantReply("again", `{"id":7,"subscribe":{"data":{"d":1}}}`)
+		c.send(`{"id":8,"sub_refresh":{"channel":"asked:a","token":"x"}}`)
+		c.wantClose("not the client's to renew", wire.CloseBadRequest)
 		if n := w.nodes[0].service.Stats().HookFailures; n != 1 {
 			t.Errorf("%d failures counted", n)
 		}
@@ -370,7 +381,7 @@ func TestRulesMayBeReplacedWhileClientsAreConnected(t *testing.T) {
 		n.service.SetRules(rulesOf(t, func(c *channel.Config, _ *channel.RPCConfig, _ *channel.Environment) { c.Namespaces = nil }))
 		c.send(`{"id":3,"subscribe":{"channel":"chat:2"}}`)
 		c.wantReply("not any more", `{"id":3,"error":{"code":102,"message":"unknown channel"}}`)
-		_ = w.deliver("chat:1", []byte(`1`), "")
+		w.foreign("chat:1", `1`)
 		c.wantPush("what it has it keeps", `{"channel":"chat:1","pub":{"data":1}}`)
 	})
 }

@@ -52,7 +52,7 @@ func (t *turn) commit() {
 	t.send()
 	for i, sub := range t.joining {
 		t.joining[i] = nil
-		if t.s.state == connected && sub.is(joining) {
+		if t.s.state == connected {
 			t.s.enter(sub)
 		}
 	}

@@ -45,6 +45,11 @@ type Meta struct {
 	Delta   bool   // data is a delta
 }
 
+// Plain says that m tells nothing: the message is its data and no more.
+func (m *Meta) Plain() bool {
+	return m == nil || m.Kind == KindPublication && m.Info == nil && m.Channel == "" && len(m.Tags) == 0 && m.Offset == 0 && m.Time == 0 && !m.Delta
+}
+
 // AppendPush appends, as a whole WebSocket frame, the push that tells a subscriber of channel about a message; meta nil is
 // a plain publication. ok is false if there is no way to say data in JSON (ValidJSON); dst comes back unchanged then. A
 // conn_info or chan_info that is not JSON is left out for JSON clients.
