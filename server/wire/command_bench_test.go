@@ -79,3 +79,29 @@ func BenchmarkPublishCommand(b *testing.B) {
 		_ = r.Next(&c)
 	}
 }
+
+func BenchmarkMeta(b *testing.B) {
+	m := &Meta{Info: &ClientInfo{User: "42", Client: "2d1c9f6e-1111-4222-8333-444455556666", ConnInfo: []byte(`{"name":"Ada"}`)}}
+	line := AppendMeta(nil, m)
+	b.Run("append", func(b *testing.B) {
+		dst := make([]byte, 0, 1024)
+		b.ReportAllocs()
+		for b.Loop() {
+			AppendMeta(dst, m)
+		}
+	})
+	b.Run("parse", func(b *testing.B) {
+		text := string(line)
+		b.ReportAllocs()
+		for b.Loop() {
+			ParseMeta(text)
+		}
+	})
+	b.Run("push", func(b *testing.B) {
+		dst := make([]byte, 0, 1024)
+		b.ReportAllocs()
+		for b.Loop() {
+			AppendPush(dst, JSON, "news", []byte(`{"text":"hello, world","n":12345}`), m)
+		}
+	})
+}
