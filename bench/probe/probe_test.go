@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,11 +22,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOwnProcessIsReadWhole(t *testing.T) {
+	held := bytes.Repeat([]byte("x"), 4<<20) // memory that must show
+	defer runtime.KeepAlive(held)
 	p, err := Processes([]int{os.Getpid()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.User() < 1<<20 || p.RSS < p.PssAnon || p.Threads < 2 || p.FDs < 3 {
+	if p.User() < 4<<20 || p.RSS < p.PssAnon || p.Threads < 2 || p.FDs < 3 {
 		t.Errorf("%+v", p)
 	}
 	twice, err := Processes([]int{os.Getpid(), os.Getpid()})
