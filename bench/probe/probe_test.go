@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
