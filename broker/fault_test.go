@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,6 +63,24 @@ func (c *child) signal(s syscall.Signal) {
 	if err := c.cmd.Process.Signal(s); err != nil {
 		c.t.Fatal(err)
 	}
+	for s == syscall.SIGSTOP && !c.stopped() { // kill(2) returns before every thread has stopped
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// stopped reports whether all threads are in state T (proc_pid_stat(5)).
+func (c *child) stopped() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", c.cmd.Process.Pid))
+	for _, name := range stats {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		if _, state, ok := strings.Cut(string(raw), ") "); !ok || state[0] != 'T' {
+			return false
+		}
+	}
+	return len(stats) > 0
 }
 
 // kill is kill -9; waiting for it frees the port.
