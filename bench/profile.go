@@ -26,9 +26,9 @@ var profileFiles = map[string]string{
 
 // profiling is one session: what to run and where to leave it.
 type profiling struct {
-	kind, load, dir, bin, source string
-	length                       time.Duration
-	top                          int
+	kind, load, dir, bin string
+	length               time.Duration
+	top                  int
 }
 
 // newProfile is the subcommand that profiles a node under load.

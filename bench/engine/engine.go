@@ -129,9 +129,8 @@ type Engine struct {
 	origin int64 // Clock ns of tick 0
 	now    int64 // Clock ns, refreshed once per event
 
-	epfd, wakefd, timerfd int
-	events                []unix.EpollEvent
-	timerAt               int64 // what timerfd is armed for, 0 = not
+	epfd, wakefd int
+	events       []unix.EpollEvent
 
 	conns    []conn
 	track    trackers

@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -357,9 +356,4 @@ func kinds(m map[string]uint64) string {
 		out += fmt.Sprintf("%s %d", k, m[k])
 	}
 	return out
-}
-
-// interrupted says whether err only means that the user ended the run.
-func interrupted(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -362,12 +361,3 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // now is the clock publications are scheduled on.
 var clock = engine.NewClock()
-
-// selfPath is this program, for servers it starts from itself.
-func selfPath() string {
-	exe, err := os.Executable()
-	if err != nil {
-		return os.Args[0]
-	}
-	return exe
-}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -250,7 +249,7 @@ func TestParseGivesTheParts(t *testing.T) {
 		{"origin", string(r.Origin), "http://example.com"},
 		{"key", string(r.Key), "dGhlIHNhbXBsZSBub25jZQ=="},
 		{"header", string(r.Header("accept-LANGUAGE")), "de,en;q=0.9"},
-		{"first header", fmt.Sprintf("%s", firstHeader(&r)), "Host=server.example.com"},
+		{"first header", firstHeader(&r), "Host=server.example.com"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, c.got, c.want)
