@@ -30,6 +30,7 @@
 //	json.go, json_read.go   ValidJSON and the cursor it rests on: no recursion, no tree
 //	reply.go       error codes and texts; replies, built from the schema's types
 //	push.go        publications, joins and leaves as frames, one per encoding for all receivers
+//	delta.go       Delta: what to send instead of a publication to who has the one before
 //	meta.go        what of a publication travels between nodes beside its data
 //
 // Ownership of bytes: every function that takes a slice borrows it until it
@@ -38,8 +39,8 @@
 // parsed until the next Parse or Reset.
 //
 // Goroutines: none here, and no value of this package may be used by two at
-// once. The only package state is a set of sync.Pools of decoder buffers; it is
-// invisible except for the memory it saves.
+// once. The only package state is sync.Pools of decoder buffers and of what Delta
+// works with; it is invisible except for the memory it saves.
 //
 // Errors are sentinels that cost no allocation: a hostile peer must not be able
 // to buy garbage collection with bad frames.

@@ -9,10 +9,11 @@ import (
 // The spelling of Meta between nodes: one line of JSON beside the message's data, so that the data itself stays plain and a
 // foreign subscriber can read who published. Only what is set is written:
 //
-//	{"kind":"join","info":{"user":"42","client":"…","conn_info":{},"chan_info":{}},"tags":{"k":"v"},"time":0,"delta":true}
+//	{"kind":"join","info":{"user":"42","client":"…","conn_info":{},"chan_info":{}},"tags":{"k":"v"},"time":1,"deltas":true}
 //
 // An info that is not JSON is written as base64 under b64conn_info or b64chan_info. Fields a reader does not know are skipped,
-// so a newer node may add some; a kind it does not know makes the message unreadable, and it is dropped.
+// so a newer node may add some; a kind it does not know makes the message unreadable, and it is dropped. "delta" is not a field
+// any more: the first version's nodes take it to say that the data is a delta, and would tell clients so.
 
 // AppendMeta appends m as one line. Allocates only when dst has to grow, and for an info that is not JSON.
 func AppendMeta(dst []byte, m *Meta) []byte {
@@ -43,7 +44,15 @@ func AppendMeta(dst []byte, m *Meta) []byte {
 		dst = strconv.AppendInt(dst, m.Time, 10)
 	}
 	if m.Delta {
-		dst = append(comma(dst, start), `"delta":true`...)
+		dst = append(comma(dst, start), `"deltas":true`...)
+	}
+	if m.Version != 0 {
+		dst = append(comma(dst, start), `"version":`...)
+		dst = strconv.AppendUint(dst, m.Version, 10)
+	}
+	if m.VersionEpoch != "" {
+		dst = append(comma(dst, start), `"version_epoch":`...)
+		dst = AppendJSONString(dst, m.VersionEpoch)
 	}
 	return append(dst, '}')
 }
@@ -122,8 +131,12 @@ func ParseMeta(text string) (*Meta, bool) {
 			m.Offset = c.uint(1<<64 - 1)
 		case "time":
 			m.Time = c.int(1<<63 - 1)
-		case "delta":
+		case "deltas":
 			m.Delta = c.bool()
+		case "version":
+			m.Version = c.uint(1<<64 - 1)
+		case "version_epoch":
+			m.VersionEpoch = c.text()
 		default:
 			c.skip()
 		}

@@ -18,17 +18,19 @@ type ClientInfo struct {
 // Kind says what a message of a channel is.
 type Kind uint8
 
-// The kinds. Joins and leaves carry a ClientInfo and no data.
+// The kinds. Joins and leaves carry a ClientInfo and no data. A purge says, to nodes and never to clients, that history up to
+// and including Offset was removed.
 const (
 	KindPublication Kind = iota
 	KindJoin
 	KindLeave
+	KindPurge
 	numKinds
 )
 
-var kindNames = [numKinds]string{"pub", "join", "leave"}
+var kindNames = [numKinds]string{"pub", "join", "leave", "purge"}
 
-// String is the name of the push's field in the schema.
+// String is the name of the push's field in the schema, which has none for a purge.
 func (k Kind) String() string { return kindNames[k] }
 
 // Tag is one of a publication's tags.
@@ -40,30 +42,78 @@ type Meta struct {
 	Info    *ClientInfo // nil: published by a server
 	Channel string      // of the publication itself where the subscription is to many; "" where it is the subscription's
 	Tags    []Tag
-	Offset  uint64 // 0: not in a stream
+	Offset  uint64 // 0: not in a stream. Of a purge: the last one removed
 	Time    int64  // unix milliseconds, 0: not told
-	Delta   bool   // data is a delta
+	Delta   bool   // the publisher wants subscribers who can to get deltas; data itself is never one
+
+	// Version numbers what the publisher says, 0 not at all: what is not newer than what was said before, in the same
+	// VersionEpoch, is left out. For nodes, not for clients.
+	Version      uint64
+	VersionEpoch string
 }
 
 // Plain says that m tells nothing: the message is its data and no more.
 func (m *Meta) Plain() bool {
-	return m == nil || m.Kind == KindPublication && m.Info == nil && m.Channel == "" && len(m.Tags) == 0 && m.Offset == 0 && m.Time == 0 && !m.Delta
+	return m == nil || m.Kind == KindPublication && m.Info == nil && m.Channel == "" && len(m.Tags) == 0 && m.Offset == 0 && m.Time == 0 && !m.Delta &&
+		m.Version == 0 && m.VersionEpoch == ""
+}
+
+// Payload is a publication's data and, where there is one, its difference to the publication before it in the channel.
+type Payload struct {
+	Data  []byte // whole
+	Delta []byte // made by Delta; nil = none
+}
+
+// content is what a publication's push carries as data, and how.
+type content struct {
+	data  []byte
+	text  bool // JSON: as a string, which is how a client that asked for deltas takes all data
+	delta bool
 }
 
 // AppendPush appends, as a whole WebSocket frame, the push that tells a subscriber of channel about a message; meta nil is
-// a plain publication. ok is false if there is no way to say data in JSON (ValidJSON); dst comes back unchanged then. A
-// conn_info or chan_info that is not JSON is left out for JSON clients.
+// a plain publication. ok is false if there is no way to say data in JSON (ValidJSON), or for a purge, of which clients know
+// nothing; dst comes back unchanged then. A conn_info or chan_info that is not JSON is left out for JSON clients.
 //
 // data and meta are only read. Allocates only when dst has to grow. centrifuge-protocol.md, 2 and 11.
 func AppendPush(dst []byte, p Protocol, channel string, data []byte, meta *Meta) (frame []byte, ok bool) {
 	if meta == nil {
 		meta = &noMeta
 	}
-	if p == Protobuf {
-		return appendPushProtobuf(dst, channel, data, meta), true
-	}
-	if meta.Kind == KindPublication && !ValidJSON(data) {
+	if meta.Kind == KindPurge || p == JSON && meta.Kind == KindPublication && !ValidJSON(data) {
 		return dst, false
+	}
+	return appendPush(dst, p, channel, content{data: data}, meta), true
+}
+
+// AppendPushDelta is AppendPush for subscribers to whom deltas were promised: they get the delta if there is one, and JSON
+// clients get either as a string. Who has not been sent the publication before this one in full or as a delta must be given
+// a Payload without Delta. Also false if Data is not JSON and the client's protocol is, since it could not read the result.
+//
+// What payload and meta refer to is only read. Allocates only when dst has to grow. centrifuge-protocol.md, 13.
+func AppendPushDelta(dst []byte, p Protocol, channel string, payload Payload, meta *Meta) (frame []byte, ok bool) {
+	if meta == nil {
+		meta = &noMeta
+	}
+	if meta.Kind != KindPublication {
+		return AppendPush(dst, p, channel, nil, meta)
+	}
+	c := content{data: payload.Data}
+	if p == JSON {
+		if !ValidJSON(payload.Data) {
+			return dst, false
+		}
+		c.text = true
+	}
+	if payload.Delta != nil && (p == Protobuf || utf8.Valid(payload.Delta)) {
+		c.data, c.delta = payload.Delta, true
+	}
+	return appendPush(dst, p, channel, c, meta), true
+}
+
+func appendPush(dst []byte, p Protocol, channel string, c content, meta *Meta) []byte {
+	if p == Protobuf {
+		return appendPushProtobuf(dst, channel, c, meta)
 	}
 	start := len(dst)
 	dst = append(dst, frameRoom[:]...)
@@ -73,12 +123,12 @@ func AppendPush(dst []byte, p Protocol, channel string, data []byte, meta *Meta)
 	dst = append(dst, meta.Kind.String()...)
 	dst = append(dst, `":{`...)
 	if meta.Kind == KindPublication {
-		dst = appendPublicationJSON(dst, data, meta)
+		dst = appendPublicationJSON(dst, c, meta)
 	} else {
 		dst = appendInfoMember(dst, meta.Info)
 	}
 	dst = append(dst, '}', '}', '}')
-	return closeFrame(dst, start, OpText), true
+	return closeFrame(dst, start, OpText)
 }
 
 var noMeta Meta
@@ -94,9 +144,13 @@ func closeFrame(dst []byte, start int, op Opcode) []byte {
 	return dst[:n+len(payload)]
 }
 
-func appendPublicationJSON(dst, data []byte, meta *Meta) []byte {
+func appendPublicationJSON(dst []byte, c content, meta *Meta) []byte {
 	dst = append(dst, `"data":`...)
-	dst = AppendRawJSON(dst, data)
+	if c.text {
+		dst = StringData(dst, c.data)
+	} else {
+		dst = AppendRawJSON(dst, c.data)
+	}
 	if meta.Info != nil {
 		dst = append(dst, ',')
 		dst = appendInfoMember(dst, meta.Info)
@@ -109,7 +163,7 @@ func appendPublicationJSON(dst, data []byte, meta *Meta) []byte {
 		dst = append(dst, `,"tags":`...)
 		dst = appendTagsJSON(dst, meta.Tags)
 	}
-	if meta.Delta {
+	if c.delta {
 		dst = append(dst, `,"delta":true`...)
 	}
 	if meta.Time != 0 {
@@ -172,7 +226,15 @@ func AppendRawJSON(dst, text []byte) []byte {
 
 const lowerHex = "0123456789abcdef"
 
-// AppendJSONString appends s as a JSON string. Bytes that are no UTF-8 become U+FFFD.
+// StringData appends a publication's whole data, or a delta, as the JSON string in which a client that was promised deltas
+// takes it: byte for byte, line breaks included, because the next delta is against these bytes. Such a client can only read
+// data that is JSON, so ask ValidJSON first; bytes that are no UTF-8 become U+FFFD. Allocates only when dst has to grow.
+//
+// Source: centrifuge-protocol.md, 13.
+func StringData(dst, data []byte) []byte { return AppendJSONString(dst, alias(data)) }
+
+// AppendJSONString appends s as a JSON string, escaping only what must be: quote, backslash and control characters. Bytes
+// that are no UTF-8 become U+FFFD.
 func AppendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -190,28 +252,38 @@ func AppendJSONString(dst []byte, s string) []byte {
 				continue
 			}
 		}
-		dst = append(dst, s[start:i]...)
-		switch {
-		case b == '"' || b == '\\':
-			dst = append(dst, '\\', b)
-		case b >= utf8.RuneSelf:
-			dst = append(dst, "\ufffd"...)
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', lowerHex[b>>4], lowerHex[b&15])
-		}
+		dst = appendEscape(append(dst, s[start:i]...), b)
 		i += size
 		start = i
 	}
 	return append(append(dst, s[start:]...), '"')
 }
 
+// appendEscape appends what stands in a string for a byte that cannot stand for itself, in the fewest bytes.
+func appendEscape(dst []byte, b byte) []byte {
+	switch b {
+	case '"', '\\':
+		return append(dst, '\\', b)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	if b >= utf8.RuneSelf {
+		return append(dst, "\ufffd"...)
+	}
+	return append(dst, '\\', 'u', '0', '0', lowerHex[b>>4], lowerHex[b&15])
+}
+
 // appendPushProtobuf knows every length before it writes: messages within messages are sized from the inside out.
-func appendPushProtobuf(dst []byte, channel string, data []byte, meta *Meta) []byte {
+func appendPushProtobuf(dst []byte, channel string, c content, meta *Meta) []byte {
 	info := infoLen(meta.Info)
 	body := bytesLen(info)
 	field := uint64(4)
 	if meta.Kind == KindPublication {
-		body = publicationLen(data, meta, info)
+		body = publicationLen(c, meta, info)
 	} else {
 		field += uint64(meta.Kind)
 	}
@@ -225,11 +297,11 @@ func appendPushProtobuf(dst []byte, channel string, data []byte, meta *Meta) []b
 	if meta.Kind != KindPublication {
 		return appendInfoProtobuf(appendBytesHeader(dst, 1, info), meta.Info)
 	}
-	return appendPublicationProtobuf(dst, data, meta)
+	return appendPublicationProtobuf(dst, c, meta)
 }
 
-func publicationLen(data []byte, meta *Meta, info int) int {
-	n := optionalLen(len(data)) + optionalLen(len(meta.Channel))
+func publicationLen(c content, meta *Meta, info int) int {
+	n := optionalLen(len(c.data)) + optionalLen(len(meta.Channel))
 	if meta.Info != nil {
 		n += bytesLen(info)
 	}
@@ -239,7 +311,7 @@ func publicationLen(data []byte, meta *Meta, info int) int {
 	for _, t := range meta.Tags {
 		n += bytesLen(bytesLen(len(t.Key)) + bytesLen(len(t.Value)))
 	}
-	if meta.Delta {
+	if c.delta {
 		n += 2
 	}
 	if meta.Time != 0 {
@@ -248,9 +320,9 @@ func publicationLen(data []byte, meta *Meta, info int) int {
 	return n
 }
 
-func appendPublicationProtobuf(dst, data []byte, meta *Meta) []byte {
-	if len(data) > 0 {
-		dst = append(appendBytesHeader(dst, 4, len(data)), data...)
+func appendPublicationProtobuf(dst []byte, c content, meta *Meta) []byte {
+	if len(c.data) > 0 {
+		dst = append(appendBytesHeader(dst, 4, len(c.data)), c.data...)
 	}
 	if meta.Info != nil {
 		dst = appendInfoProtobuf(appendBytesHeader(dst, 5, infoLen(meta.Info)), meta.Info)
@@ -263,7 +335,7 @@ func appendPublicationProtobuf(dst, data []byte, meta *Meta) []byte {
 		dst = append(appendBytesHeader(dst, 1, len(t.Key)), t.Key...)
 		dst = append(appendBytesHeader(dst, 2, len(t.Value)), t.Value...)
 	}
-	if meta.Delta {
+	if c.delta {
 		dst = appendTagged(dst, 8, 1)
 	}
 	if meta.Time != 0 {

@@ -18,6 +18,8 @@ type (
 	PresenceStatsResult = protocol.PresenceStatsResult
 	PresenceInfo        = protocol.ClientInfo
 	RPCResult           = protocol.RPCResult
+	HistoryResult       = protocol.HistoryResult
+	Publication         = protocol.Publication
 	ReplyError          = protocol.Error
 	Push                = protocol.Push
 	UnsubscribePush     = protocol.Unsubscribe
