@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // Message is one publication as it arrives. Data belongs to the receiver and is shared with nobody; Channel may
@@ -15,6 +16,12 @@ type Message struct {
 	Data    []byte
 	Meta    string // the line PublishMeta was given; "" for every other publication
 	Binary  bool
+
+	// Set for a publication that a stream stored and republished only; Offset 0 says that it is live only.
+	Offset    uint64    // its number in the stream of Namespace
+	Previous  uint64    // Offset of the channel's message stored before it, 0 when there was none any more
+	Namespace string    // as in StreamConfig
+	Time      time.Time // of storing, by the NATS server's clock
 }
 
 // Handler takes the publications of this node's channels. It is called by the reader goroutines, always by the same
