@@ -68,6 +68,9 @@ var layers = map[string]layer{
 		"throng/broker/...", "github.com/nats-io/nats.go", "github.com/nats-io/nats.go/...", "github.com/nats-io/nuid",
 		"github.com/nats-io/nats-server/v2/server",
 	}},
+	"broker/natstest": {may: []string{ // real NATS processes and bad links for tests; nothing that ships imports it
+		"throng/broker/natstest/...", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server",
+	}},
 	"broker/brokertest": {may: []string{"throng/broker", "go.uber.org/goleak"}},
 	"bench": {may: []string{
 		"throng/bench/...", "throng/server/wire", "github.com/HdrHistogram/hdrhistogram-go", "gonum.org/v1/plot/...",
