@@ -55,6 +55,7 @@ var layers = map[string]layer{
 		"throng/server/wire", "throng/server/channel", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset",
 		"golang.org/x/time/rate",
 	}},
+	"server/history":  {may: []string{"throng/server/hub", "throng/server/wire"}, never: noIO},
 	"server/livechat": {may: []string{"throng/server/hub", "throng/server/wire"}, never: noIO},
 	"server/httpapi":  {may: protocolParts},
 	"server/proxy":    {may: []string{"throng/server/auth", "throng/server/channel"}},
