@@ -22,6 +22,10 @@ type Message struct {
 	Previous  uint64    // Offset of the channel's message stored before it, 0 when there was none any more
 	Namespace string    // as in StreamConfig
 	Time      time.Time // of storing, by the NATS server's clock
+
+	// Concrete is the publication's own channel where Channel stands for many (a wildcard on subjects of others, see
+	// Native); "" otherwise.
+	Concrete string
 }
 
 // Handler takes the publications of this node's channels. It is called by the reader goroutines, always by the same

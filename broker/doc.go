@@ -12,7 +12,8 @@
 // A channel's subject is "<prefix>.live.<escaped channel>" (subject.go). Text travels as the bare message data, so
 // `nats pub throng.live.livechat hello` is a publication on the channel "livechat"; binary data carries the NATS
 // header "Throng-Binary: 1". What a publication is besides its data (who published, joins, tags) travels as one line of text
-// in the header "Throng-Meta", which this package does not read; `nats sub` shows data and line apart.
+// in the header "Throng-Meta", which this package does not read; `nats sub` shows data and line apart. Channels that stand for
+// subjects of others (native.go) are the one exception: they have those subjects.
 //
 // # Goroutines, of one connected NATS broker
 //

@@ -32,7 +32,11 @@ type NATS struct {
 	drops   *dropLog
 	count   counters
 
+	native  atomic.Pointer[Native]
+	natives natives
+
 	recheck       atomic.Bool // the publisher is to compare interest with nats.go
+	remap         atomic.Bool // the publisher is to compare subjects with native
 	firstUp       sync.Once
 	connected     chan struct{} // closed when first up
 	callbacksDone chan struct{} // closed by nats.go's last callback
@@ -238,6 +242,7 @@ func (n *NATS) Stats() Stats {
 	s.InterestPending = n.queue.pendingChanges()
 	s.QueueMessages, s.QueueBytes = int(n.queue.messages.Load()), int(n.queue.bytes.Load())
 	s.ReaderMessages = n.readers.waiting()
+	s.NativeInterest = n.natives.count()
 	return s
 }
 
@@ -245,6 +250,10 @@ func (n *NATS) Stats() Stats {
 func (n *NATS) deliver(m *nats.Msg) {
 	if n.aborted() {
 		n.count.lose(LostClosed, 1)
+		return
+	}
+	if !strings.HasPrefix(m.Subject, n.codec.live) {
+		n.deliverNative(m)
 		return
 	}
 	channel, ok := n.codec.channel(m.Subject)

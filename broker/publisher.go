@@ -2,7 +2,6 @@ package broker
 
 import (
 	"errors"
-	"hash/maphash"
 	"log/slog"
 
 	"github.com/nats-io/nats.go"
@@ -17,8 +16,8 @@ import (
 type publisher struct {
 	n        *NATS
 	conn     *nats.Conn
-	interest map[string]*nats.Subscription // in force at NATS; keys share the subject's memory where nothing is escaped
-	subjects subjectCache
+	interest map[string]*nats.Subscription // in force at NATS, nil where refused; keys share the subject's memory where nothing is escaped
+	subjects subjects
 	binary   nats.Msg // reused, as meta is: nats.go copies what it publishes
 	meta     nats.Msg
 	done     chan struct{} // closed when it has ended
@@ -41,7 +40,7 @@ func newPublisher(n *NATS) *publisher {
 	return &publisher{
 		n: n, conn: n.conn,
 		interest: make(map[string]*nats.Subscription),
-		subjects: newSubjectCache(n.codec),
+		subjects: newSubjects(n.codec, n.cfg.Prefix, nil),
 		binary:   nats.Msg{Header: nats.Header{binaryHeader: []string{binaryValue}}},
 		meta:     nats.Msg{Header: nats.Header{metaHeader: []string{""}}},
 		done:     make(chan struct{}),
@@ -67,6 +66,9 @@ func (p *publisher) turn() (last bool) {
 		if p.n.recheck.Swap(false) {
 			p.recheck()
 		}
+		if p.n.remap.Swap(false) {
+			p.remap()
+		}
 		p.reconcile(b.changes)
 		p.publish(b.items)
 	} else {
@@ -88,7 +90,7 @@ func (p *publisher) reconcile(changes map[string]bool) {
 		case wanted && !have:
 			p.subscribe(channel)
 		case !wanted && have:
-			p.n.drops.end(sub)
+			p.end(sub)
 			delete(p.interest, channel)
 		}
 	}
@@ -96,19 +98,62 @@ func (p *publisher) reconcile(changes map[string]bool) {
 	trySignal(p.n.confirm.kick)
 }
 
+func (p *publisher) end(sub *nats.Subscription) {
+	if sub == nil {
+		return
+	}
+	p.n.drops.end(sub)
+	if p.subjects.native != nil {
+		p.n.natives.end(sub)
+	}
+}
+
 func (p *publisher) subscribe(channel string) {
-	subject := p.n.codec.subject(channel)
-	sub, err := p.conn.ChanSubscribe(subject, p.n.readers.of(channel))
+	subject := p.subjects.make(channel)
+	begin := func() (*nats.Subscription, error) {
+		return p.conn.ChanSubscribe(subject.text, p.n.readers.of(channel))
+	}
+	var sub *nats.Subscription
+	var err error
+	switch {
+	case subject.refused():
+		p.n.count.lose(LostBadSubject, 1)
+		p.n.events.event(slog.LevelError, "interest in a channel ignored: it stands for a subject that this node may not use", "channel", channel)
+	case subject.native:
+		sub, err = p.n.natives.subscribe(nativeSub{channel, subject.wildcard}, begin)
+	default:
+		if sub, err = begin(); err == nil {
+			channel = p.n.codec.sharedKey(channel, subject.text)
+		}
+	}
 	if err != nil {
 		// nats.go refuses only illegal subjects and closed connections: neither gets better by trying again.
 		p.n.count.asyncErrors.Add(1)
 		p.n.events.event(slog.LevelError, "NATS subscription refused", "channel", channel, "err", err)
-		return
-	}
-	if key := subject[len(p.n.codec.live):]; key == channel {
-		channel = key
+		sub = nil
 	}
 	p.interest[channel] = sub
+}
+
+// remap brings the subjects of all interest in line with a new Native.
+func (p *publisher) remap() {
+	before := p.subjects.native
+	p.subjects = newSubjects(p.n.codec, p.n.cfg.Prefix, p.n.nativeOf())
+	if before == nil && p.subjects.native == nil {
+		return
+	}
+	for channel, sub := range p.interest {
+		if sub != nil && p.subjects.make(channel).text == sub.Subject {
+			continue
+		}
+		p.n.dialer.admit(p.n.life)
+		p.subscribe(channel)
+		if sub != nil {
+			p.n.drops.end(sub)
+			p.n.natives.end(sub)
+		}
+	}
+	trySignal(p.n.confirm.kick)
 }
 
 // recheck runs after each connect. nats.go has re-sent what it believes to be subscribed; this makes sure that it
@@ -118,7 +163,8 @@ func (p *publisher) recheck() {
 		return
 	}
 	for channel, sub := range p.interest {
-		if !sub.IsValid() {
+		if sub != nil && !sub.IsValid() {
+			p.n.natives.end(sub)
 			delete(p.interest, channel)
 			p.subscribe(channel)
 		}
@@ -173,17 +219,21 @@ func (p *publisher) send(it *item) bool {
 	subject := p.subjects.of(it.channel)
 	var err error
 	switch {
+	case !subject.takes(it):
+		p.n.count.lose(LostBadSubject, 1)
+		p.n.events.event(slog.LevelError, "publication dropped: its channel stands for subjects that take no such message", "channel", it.channel)
+		return false
 	case it.binary:
-		p.binary.Subject, p.binary.Data = subject, it.data
+		p.binary.Subject, p.binary.Data = subject.text, it.data
 		err = p.conn.PublishMsg(&p.binary)
 		p.binary.Data = nil
 	case it.meta > 0:
-		p.meta.Subject, p.meta.Data = subject, it.payload()
+		p.meta.Subject, p.meta.Data = subject.text, it.payload()
 		p.meta.Header[metaHeader][0] = it.metaLine()
 		err = p.conn.PublishMsg(&p.meta)
 		p.meta.Data = nil
 	default:
-		err = p.conn.Publish(subject, it.data)
+		err = p.conn.Publish(subject.text, it.data)
 	}
 	if err == nil {
 		return true
@@ -226,28 +276,4 @@ func (p *publisher) discard(items []item, reason LossReason, err error) {
 	}
 	p.n.count.lose(reason, uint64(messages))
 	p.n.queue.release(messages, bytes)
-}
-
-// subjectCache saves building the subject of channels published on again and again. Direct-mapped and small: it is
-// bounded by size times the longest name, about 0.5 MiB at worst and 30 KiB usually.
-type subjectCache struct {
-	codec codec
-	seed  maphash.Seed
-	slots []subjectSlot
-}
-
-type subjectSlot struct{ channel, subject string }
-
-const subjectCacheSize = 512 // a power of two
-
-func newSubjectCache(c codec) subjectCache {
-	return subjectCache{codec: c, seed: maphash.MakeSeed(), slots: make([]subjectSlot, subjectCacheSize)}
-}
-
-func (c *subjectCache) of(channel string) string {
-	slot := &c.slots[maphash.String(c.seed, channel)%subjectCacheSize]
-	if slot.channel != channel {
-		*slot = subjectSlot{channel: channel, subject: c.codec.subject(channel)}
-	}
-	return slot.subject
 }

@@ -52,6 +52,7 @@ type Stats struct {
 	Connected                 bool
 	MaxPayload                int64 // bytes; 0 until first connected
 	Interest                  int   // channels in force at NATS
+	NativeInterest            int   // of Interest: on subjects of others
 	InterestPending           int   // changes not yet passed to NATS
 	QueueMessages, QueueBytes int   // accepted, not yet written
 	ReaderMessages            int   // received, waiting for Handler

@@ -138,6 +138,14 @@ func (c codec) subject(channel string) string {
 	return b.String()
 }
 
+// sharedKey returns channel, as a part of its subject where it is one, so that both take the memory of one.
+func (c codec) sharedKey(channel, subject string) string {
+	if key := subject[len(c.live):]; key == channel {
+		return key
+	}
+	return channel
+}
+
 // channel returns the channel of a subject; false when the subject is not ours or not the spelling that subject
 // gives. No allocation when nothing is escaped: the result shares the subject's memory.
 func (c codec) channel(subject string) (string, bool) {

@@ -152,7 +152,7 @@ func literalSubject(s string) bool {
 		return false
 	}
 	for token := range strings.SplitSeq(s, ".") {
-		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '*' || r == '>' }) {
+		if !literalToken(token) {
 			return false
 		}
 	}

@@ -180,6 +180,8 @@ func brokerStateFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.Broker.MaxPayload) }),
 		single("throng_broker_interest_channels", "Channels subscribed at NATS.", gauge,
 			func(s *Snapshot) float64 { return float64(s.Broker.Interest) }),
+		single("throng_broker_interest_native_channels", "Of these, on NATS subjects of others.", gauge,
+			func(s *Snapshot) float64 { return float64(s.Broker.NativeInterest) }),
 		single("throng_broker_interest_pending_changes", "Changes of interest not yet passed to NATS.", gauge,
 			func(s *Snapshot) float64 { return float64(s.Broker.InterestPending) }),
 		single("throng_broker_publish_queue_messages", "Messages accepted and not yet written to NATS.", gauge,

@@ -22,6 +22,7 @@ import (
 	"throng/server/livechat"
 	"throng/server/proxy"
 	"throng/server/session"
+	"throng/server/wire"
 	"throng/server/ws"
 )
 
@@ -106,9 +107,7 @@ func (n *node) startBroker() (err error) {
 		}
 		bc.Server = n.embedded
 	}
-	b, err := broker.Connect(bc, func(m broker.Message) {
-		n.hub.Receive(hub.Publication{Channel: m.Channel, Data: m.Data, Binary: m.Binary}, m.Meta)
-	})
+	b, err := broker.Connect(bc, n.receive)
 	if err != nil {
 		return n.natsError(err)
 	}
@@ -116,6 +115,17 @@ func (n *node) startBroker() (err error) {
 	n.metrics = newMetrics(c.NodeID, readVersion(), n.snapshot)
 	n.startHub()
 	return nil
+}
+
+// receive is the broker's Handler.
+func (n *node) receive(m broker.Message) {
+	p := hub.Publication{Channel: m.Channel, Data: m.Data, Binary: m.Binary}
+	if m.Concrete != "" {
+		p.Meta = &wire.Meta{Channel: m.Concrete}
+		n.hub.Deliver(p)
+		return
+	}
+	n.hub.Receive(p, m.Meta)
 }
 
 // storeDir is where the embedded server keeps its files; without a data directory the --nats-config has to say it.

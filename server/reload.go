@@ -40,6 +40,7 @@ func (n *node) reload(load func() (*Config, error)) error {
 		return sectionError(c.ConfigFile, err)
 	}
 	n.rules.Store(rules)
+	n.bridge(rules)
 	n.sessions.SetRules(rules)
 	return nil
 }

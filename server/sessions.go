@@ -101,6 +101,7 @@ func (n *node) startSessions() (err error) {
 		return err
 	}
 	n.rules.Store(rules)
+	n.bridge(rules)
 	for _, note := range append(n.tokens.Notes(), rules.Notes()...) {
 		n.log.Warn("configuration", "note", note)
 	}

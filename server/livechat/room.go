@@ -3,6 +3,7 @@ package livechat
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -29,6 +30,11 @@ func (c *Config) channelOf(room string) (string, error) {
 		return "", err
 	}
 	return channelPrefix + room, nil
+}
+
+// Owns tells whether channel is a room's: whatever else the node does with channels, these are open to everybody.
+func Owns(channel string) bool {
+	return channel == defaultChannel || strings.HasPrefix(channel, channelPrefix)
 }
 
 func checkRoom(room string, maxLen int) error {

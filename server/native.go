@@ -1,0 +1,40 @@
+package main
+
+import (
+	"strings"
+
+	"throng/broker"
+	"throng/server/channel"
+	"throng/server/livechat"
+)
+
+// nativeChannels says for the broker which channels stand for NATS subjects of others, by one version of the rules.
+type nativeChannels struct{ rules *channel.Rules }
+
+var _ broker.Native = nativeChannels{}
+
+// Subject implements broker.Native. Rooms of the raw chat are never bridged: whoever reaches the port may talk there.
+func (m nativeChannels) Subject(name string) (string, bool) {
+	if livechat.Owns(name) {
+		return "", false
+	}
+	ch, code := m.rules.Lookup(name)
+	if code != channel.Allowed {
+		return "", false
+	}
+	return ch.NativeSubject()
+}
+
+// Channel implements broker.Native.
+func (m nativeChannels) Channel(subject string) (string, bool) { return m.rules.ChannelOf(subject) }
+
+// bridge has the broker follow the rules on native channels, also for channels in use.
+func (n *node) bridge(rules *channel.Rules) {
+	subjects := rules.NativeSubjects()
+	if len(subjects) == 0 {
+		n.broker.SetNative(nil)
+		return
+	}
+	n.log.Info("channels of NATS subjects", "subjects", strings.Join(subjects, " "))
+	n.broker.SetNative(nativeChannels{rules})
+}
