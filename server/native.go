@@ -6,6 +6,7 @@ import (
 	"throng/broker"
 	"throng/server/channel"
 	"throng/server/livechat"
+	"throng/server/wire"
 )
 
 // nativeChannels says for the broker which channels stand for NATS subjects of others, by one version of the rules.
@@ -27,6 +28,12 @@ func (m nativeChannels) Subject(name string) (string, bool) {
 
 // Channel implements broker.Native.
 func (m nativeChannels) Channel(subject string) (string, bool) { return m.rules.ChannelOf(subject) }
+
+// concreteMeta tells subscribers of a wildcard which channel a publication is of: as pub.channel, which is the protocol's way and
+// which no SDK shows to its application yet, and as the tag "channel", which all of them do.
+func concreteMeta(concrete string) *wire.Meta {
+	return &wire.Meta{Channel: concrete, Tags: []wire.Tag{{Key: "channel", Value: concrete}}}
+}
 
 // bridge has the broker follow the rules on native channels, also for channels in use.
 func (n *node) bridge(rules *channel.Rules) {

@@ -22,7 +22,6 @@ import (
 	"throng/server/livechat"
 	"throng/server/proxy"
 	"throng/server/session"
-	"throng/server/wire"
 	"throng/server/ws"
 )
 
@@ -121,7 +120,7 @@ func (n *node) startBroker() (err error) {
 func (n *node) receive(m broker.Message) {
 	p := hub.Publication{Channel: m.Channel, Data: m.Data, Binary: m.Binary}
 	if m.Concrete != "" {
-		p.Meta = &wire.Meta{Channel: m.Concrete}
+		p.Meta = concreteMeta(m.Concrete)
 		n.hub.Deliver(p)
 		return
 	}
