@@ -124,8 +124,9 @@ type ControlConfig struct {
 	// Default none: zeros.
 	Counts func() NodeCounts
 
-	// HeartbeatInterval, and the time without one after which a node is forgotten. Defaults 3 s and 9 s: Centrifugo's,
-	// and long enough for two lost heartbeats.
+	// HeartbeatInterval, and the time without one after which a node is forgotten: its clients are taken for gone then.
+	// Defaults 3 s and 12 s. A node that stands still for 8 s (SIGSTOP, a page-in) is silent for up to 11 and not gone; the
+	// clients of one that was killed leave within 15 s.
 	HeartbeatInterval, ForgetAfter time.Duration
 	// SettleTime is how long after its first connect a node waits for the others to introduce themselves before its first
 	// survey, which would otherwise not know whom to expect. Default 250 ms: many round trips.
@@ -157,7 +158,7 @@ func (c *ControlConfig) setDefaults() {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&c.HeartbeatInterval, 3 * time.Second}, {&c.ForgetAfter, 9 * time.Second},
+		{&c.HeartbeatInterval, 3 * time.Second}, {&c.ForgetAfter, 12 * time.Second},
 		{&c.SettleTime, 250 * time.Millisecond}, {&c.SurveyTimeout, 5 * time.Second}, {&c.ProbeAfter, 250 * time.Millisecond},
 	} {
 		if *f.field == 0 {
@@ -256,6 +257,23 @@ func (c *Control) Self() Node { return c.describe() }
 
 // Nodes are the nodes known at this moment, this one included, by UID.
 func (c *Control) Nodes() []Node { return c.nodes() }
+
+// UID is this node's.
+func (c *Control) UID() string { return c.self.UID }
+
+// Neighbours appends the UIDs of the other nodes known at this moment to dst. A node is known from its first heartbeat until it
+// says goodbye or has been silent for ForgetAfter while this node's own link was up.
+func (c *Control) Neighbours(dst []string) []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for uid := range c.known {
+		dst = append(dst, uid)
+	}
+	return dst
+}
+
+// Link counts the connects of this node; 0 while it has no link. What other nodes said between two connects is lost.
+func (c *Control) Link() uint64 { return c.link.up() }
 
 // Stats is a snapshot; counters only grow.
 func (c *Control) Stats() ControlStats { return c.stats() }

@@ -50,6 +50,7 @@ type Control struct {
 	work    chan job
 	settled chan struct{} // closed when the others have had time to introduce themselves
 	stop    chan struct{} // closed by Close
+	leaving atomic.Bool   // goodbye is said or about to be: no heartbeat must follow it
 	once    sync.Once
 	wg      sync.WaitGroup
 	unhear  func()
@@ -292,6 +293,9 @@ func (c *Control) forget(now time.Time) {
 }
 
 func (c *Control) beat(kind string) error {
+	if c.leaving.Load() {
+		return nil
+	}
 	data, err := json.Marshal(c.describe())
 	if err != nil {
 		return err
@@ -485,6 +489,7 @@ func (c *Control) respond(j job, data []byte, failure error) error {
 
 func (c *Control) close() {
 	c.once.Do(func() {
+		c.leaving.Store(true)
 		if c.link.up() > 0 {
 			_ = c.link.send(c.message(c.prefix+"beat", kindBye, nil)) // unheard, the others forget in a while
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -9,7 +9,7 @@ import (
 // The spelling of Meta between nodes: one line of JSON beside the message's data, so that the data itself stays plain and a
 // foreign subscriber can read who published. Only what is set is written:
 //
-//	{"kind":"join","info":{"user":"42","client":"…","conn_info":{},"chan_info":{}},"tags":{"k":"v"},"time":1,"deltas":true}
+//	{"kind":"join","info":{"user":"42","client":"…","conn_info":{},"chan_info":{}},"node":"…","tags":{"k":"v"},"time":1,"deltas":true}
 //
 // An info that is not JSON is written as base64 under b64conn_info or b64chan_info. Fields a reader does not know are skipped,
 // so a newer node may add some; a kind it does not know makes the message unreadable, and it is dropped. "delta" is not a field
@@ -26,6 +26,10 @@ func AppendMeta(dst []byte, m *Meta) []byte {
 	}
 	if m.Info != nil {
 		dst = appendInfoMeta(comma(dst, start), m.Info)
+	}
+	if m.Node != "" {
+		dst = append(comma(dst, start), `"node":`...)
+		dst = AppendJSONString(dst, m.Node)
 	}
 	if m.Channel != "" {
 		dst = append(comma(dst, start), `"channel":`...)
@@ -121,6 +125,8 @@ func ParseMeta(text string) (*Meta, bool) {
 			m.Kind, known = parseKind(c.text())
 		case "info":
 			m.Info = c.clientInfo()
+		case "node":
+			m.Node = c.text()
 		case "channel":
 			m.Channel = c.text()
 		case "tags":

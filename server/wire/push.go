@@ -50,12 +50,14 @@ type Meta struct {
 	// VersionEpoch, is left out. For nodes, not for clients.
 	Version      uint64
 	VersionEpoch string
+
+	Node string // of joins and leaves: the uid of the node that holds the connection, "" = not told. For nodes, not for clients
 }
 
 // Plain says that m tells nothing: the message is its data and no more.
 func (m *Meta) Plain() bool {
 	return m == nil || m.Kind == KindPublication && m.Info == nil && m.Channel == "" && len(m.Tags) == 0 && m.Offset == 0 && m.Time == 0 && !m.Delta &&
-		m.Version == 0 && m.VersionEpoch == ""
+		m.Version == 0 && m.VersionEpoch == "" && m.Node == ""
 }
 
 // Payload is a publication's data and, where there is one, its difference to the publication before it in the channel.

@@ -173,7 +173,7 @@ func TestEveryCentrifugeCodeHasAReasonThatIsNoJSON(t *testing.T) {
 
 var metaVectors = []*Meta{
 	{},
-	{Kind: KindJoin, Info: pushInfo},
+	{Kind: KindJoin, Info: pushInfo, Node: "NODE1"},
 	{Kind: KindLeave, Info: &ClientInfo{User: "é\x00", Client: "c", ConnInfo: []byte{0xff, 0}, ChanInfo: []byte{}}},
 	{Info: &ClientInfo{}, Channel: "a:b", Tags: []Tag{{"a", "1"}, {"b", ""}}, Offset: 1<<64 - 1, Time: -5, Delta: true},
 	{Version: 1<<64 - 1, VersionEpoch: "é\n"},
