@@ -119,6 +119,7 @@ func hubFamilies() []family {
 			func(s *Snapshot, put putFunc) {
 				put(float64(s.Hub.LostClosed), "closed")
 				put(float64(s.Hub.Unreadable), "unreadable_meta")
+				put(float64(s.Hub.LostPanic), "panic")
 			}),
 		single("throng_hub_batches_total", "Groups of publications fanned out together.", counter,
 			func(s *Snapshot) float64 { return float64(s.Hub.Batches) }),
@@ -128,6 +129,18 @@ func hubFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.Hub.Deliveries) }),
 		single("throng_hub_delivered_bytes_total", "Bytes handed to subscribers.", counter,
 			func(s *Snapshot) float64 { return float64(s.Hub.Bytes) }),
+		single("throng_hub_filtered_publications_total", "Publications times the subscribers whose tags filter did not want them.", counter,
+			func(s *Snapshot) float64 { return float64(s.Hub.Filtered) }),
+		single("throng_hub_cut_subscriptions_total", "Subscriptions with a position that were ended because they would have missed something.", counter,
+			func(s *Snapshot) float64 { return float64(s.Hub.Cuts) }),
+		single("throng_hub_hold_overflows_total", "Of these, because too much came while they waited for their history.", counter,
+			func(s *Snapshot) float64 { return float64(s.Hub.HoldOverflows) }),
+		single("throng_hub_panics_total", "Panics in the fan-out; each cost one batch.", counter,
+			func(s *Snapshot) float64 { return float64(s.Hub.Panics) }),
+		single("throng_hub_special_subscriptions", "Subscriptions that do not share every frame: held, filtered, or before their first publication.", gauge,
+			func(s *Snapshot) float64 { return float64(s.Hub.Special) }),
+		single("throng_hub_held_subscriptions", "Of these, waiting for their history.", gauge,
+			func(s *Snapshot) float64 { return float64(s.Hub.Held) }),
 		single("throng_hub_turns_total", "Fan-out turns of all shards.", counter,
 			func(s *Snapshot) float64 { return float64(s.Hub.Turns) }),
 		single("throng_hub_subscriptions", "Subscriptions of local clients.", gauge,

@@ -48,6 +48,13 @@ type Config struct {
 	// are rare, and with a million channels one map is small enough to be rebuilt under its lock (about 0.3 ms).
 	InterestStripes int
 
+	// HoldLen is how many publications a subscription that is not open yet holds; one with more is cut. Default 512: some
+	// seconds of a lively channel, more than a read of history takes. They are shared with others that hold them.
+	HoldLen int
+
+	// HoldBytes is the same bound in bytes of data. Default 1 MiB.
+	HoldBytes int
+
 	// Encoders make the wire form of a publication, indexed by Encoding. Subscribing with an Encoding that has none panics.
 	Encoders [numEncodings]Encoder
 
@@ -55,6 +62,16 @@ type Config struct {
 	// sends that were: once per turn for all batches that began and ended in it, and once for each batch that ended in it but
 	// began in an earlier one. Called by shard goroutines, concurrently; must not block. May be nil.
 	OnFanout func(d time.Duration, subscribers int)
+
+	// OnCut is told a positioned subscription that gets nothing more because it would miss something: for Hub.Cut, because
+	// it held too much, or because of a panic. Its owner should unsubscribe it; it may have done so already, and even have
+	// subscribed it again. Called by the shard goroutine, once per membership; must not block. May be nil.
+	OnCut func(s *Subscription)
+
+	// OnPanic is told what an Encoder, a Filter, a Subscriber or OnCut panicked with, and the stack. The batch is lost for the
+	// rest of its receivers, of whom the positioned ones are cut; nothing else is. Called by shard goroutines, concurrently and
+	// as often as it happens; must not block, nor panic. May be nil.
+	OnPanic func(v any, stack []byte)
 }
 
 const (
@@ -65,6 +82,8 @@ const (
 	defaultGather          = 1000
 	defaultGatherDelay     = 100 * time.Microsecond
 	defaultInterestLinger  = 2 * time.Second
+	defaultHoldLen         = 512
+	defaultHoldBytes       = 1 << 20
 	defaultStripes         = 256
 	maxShards              = 1 << 15 // a branch keeps its shard's and stripe's number in 16 bits
 	maxStripes             = 1 << 15
@@ -78,6 +97,8 @@ func (c Config) withDefaults() Config {
 	c.BatchBytes = positive(c.BatchBytes, defaultBatchBytes)
 	c.TurnSubscribers = positive(c.TurnSubscribers, defaultTurnSubscribers)
 	c.GatherSubscribers = positive(c.GatherSubscribers, defaultGather)
+	c.HoldLen = positive(c.HoldLen, defaultHoldLen)
+	c.HoldBytes = positive(c.HoldBytes, defaultHoldBytes)
 	if c.GatherDelay == 0 {
 		c.GatherDelay = defaultGatherDelay
 	}

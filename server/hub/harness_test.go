@@ -165,7 +165,7 @@ func (x *harness) settle() {
 	for busy := true; busy; {
 		busy = false
 		for i, sh := range x.h.shards {
-			if !sh.runq.empty() || len(sh.mail.queue)+len(sh.mail.control) > 0 || sh.in.released > 0 {
+			if !sh.runq.empty() || len(sh.opening) > 0 || len(sh.mail.queue)+len(sh.mail.control) > 0 || sh.in.released > 0 {
 				x.step(i)
 				busy = true
 			}
@@ -270,16 +270,17 @@ func (x *harness) checkShard(i int, sh *shard, linked map[*branch]bool, fail fun
 		}
 	}
 	for _, o := range sh.mail.control {
-		if o.join {
+		switch o.kind {
+		case opJoin:
 			balance[o.branch]++
-		} else {
+		case opLeave:
 			balance[o.branch]--
 		}
 	}
 	for _, d := range sh.mail.queue {
 		queued[d.branch]++
 		depth++
-		bytes += len(d.pub.Data)
+		bytes += d.pub.size()
 	}
 	for j := sh.runq.head; j != nil; j = j.next {
 		if _, known := balance[j.branch]; !known {
@@ -292,7 +293,7 @@ func (x *harness) checkShard(i int, sh *shard, linked map[*branch]bool, fail fun
 		queued[j.branch] += len(j.pubs)
 		depth += len(j.pubs)
 		for _, p := range j.pubs {
-			bytes += len(p.Data)
+			bytes += p.size()
 		}
 	}
 	subscribers := 0

@@ -80,8 +80,13 @@ func (h *Hub) Close() {
 
 // Subscribe makes s a member of channel. Any goroutine, but not concurrently for one s; never blocks. It panics if s is
 // subscribed already, has no Sub, or an Encoding without an Encoder. The hub keeps its own copy of channel. Allocates only for
-// the first subscriber of a channel on a shard.
-func (h *Hub) Subscribe(s *Subscription, channel string) {
+// the first subscriber of a channel on a shard, and for encodings of deltas.
+func (h *Hub) Subscribe(s *Subscription, channel string) { h.SubscribeSpecial(s, channel, Special{}) }
+
+// SubscribeSpecial is Subscribe of a subscription that needs more. With Hold nothing is sent until Open; every publication
+// whose Deliver begins after the return is held, and what was delivered shortly before may be too. They are kept by reference,
+// up to Config.HoldLen and HoldBytes; more cut the subscription. Allocates 48 bytes if it needs anything.
+func (h *Hub) SubscribeSpecial(s *Subscription, channel string, needs Special) {
 	switch {
 	case s.Sub == nil:
 		panic("hub: Subscribe without Sub")
@@ -90,11 +95,56 @@ func (h *Hub) Subscribe(s *Subscription, channel string) {
 	case s.branch.Load() != nil:
 		panic("hub: Subscribe of a Subscription in use")
 	}
+	sp := newSpecial(s.Encoding, needs)
+	if sp != nil || s.special.Load() != nil {
+		s.special.Store(sp)
+	}
 	shard := uint(s.Sub.Shard()) % uint(len(h.shards))
 	b := h.interest.acquire(channel, uint16(shard))
-	h.shards[shard].mail.post(op{sub: s, branch: b, join: true})
+	h.shards[shard].mail.post(op{kind: opJoin, sub: s, branch: b, special: sp, hold: needs.Hold})
 	// Last, so that an Unsubscribe that sees it queues behind the join.
 	s.branch.Store(b)
+}
+
+// Open lets a subscription with Hold have what it held and what comes, in order and once: everything with an offset above
+// after, and everything without one. The owner has queued its answer on the connection before, in which it told everything
+// up to after. whole, of encodings of deltas: the answer contained no publication, so the next one must be without its delta.
+// Nothing happens if s was cut, is open already or has left. Any goroutine, but not concurrently with SubscribeSpecial of the
+// same s; never blocks.
+func (h *Hub) Open(s *Subscription, after uint64, whole bool) {
+	if b := s.branch.Load(); b != nil {
+		h.shards[b.shard].mail.post(op{kind: opOpen, sub: s, branch: b, after: after, whole: whole})
+	}
+}
+
+// Cut ends the positioned subscriptions of channel, those with Hold: publications whose Deliver begins after the return are not
+// sent to them, and Config.OnCut is told each, in as many turns as that takes. Publications delivered before may still be sent.
+// The others go on, as do those that SubscribeSpecial makes afterwards, or which are at worst cut too. Any goroutine, never blocks.
+func (h *Hub) Cut(channel string) {
+	var room [16]*branch
+	for _, b := range h.interest.lookup(channel, room[:0]) {
+		h.shards[b.shard].mail.cut(b)
+	}
+}
+
+// Interest is a channel whose interest was turned on by Warm, until it is let go. The zero value is none.
+type Interest struct{ topic *topic }
+
+// Warm turns interest in channel on ahead of Subscribe and keeps it for a linger, also where Config.InterestLinger is none: then
+// for the default. confirmed: the broker is known to act upon it, because Confirm said so and it was not let go since. Any goroutine, never
+// blocks.
+func (h *Hub) Warm(channel string) (i Interest, confirmed bool) {
+	t, confirmed := h.interest.warm(channel)
+	return Interest{t}, confirmed
+}
+
+// Confirm says that a synchronisation with the broker that was begun after Warm returned i has ended well: whoever subscribes
+// from now on misses nothing. If the interest was let go meanwhile, nothing happens, even if it is on again. Any goroutine, never
+// blocks.
+func (h *Hub) Confirm(i Interest) {
+	if i.topic != nil {
+		h.interest.confirm(i.topic)
+	}
 }
 
 // Unsubscribe ends the membership of s; without one it does nothing. Any goroutine, never blocks, exactly-once. A call that
@@ -105,7 +155,7 @@ func (h *Hub) Unsubscribe(s *Subscription) {
 		return
 	}
 	h.interest.release(b)
-	h.shards[b.shard].mail.post(op{sub: s, branch: b})
+	h.shards[b.shard].mail.post(op{kind: opLeave, sub: s, branch: b})
 }
 
 // Publish hands data to the broker, which copies it, and returns the broker's error. Local subscribers get it when it comes
@@ -175,20 +225,27 @@ func (h *Hub) Channels(f func(channel string, subscribers int)) { h.interest.eac
 // Stats is a snapshot of counters since New and of present levels. Every figure is right by itself; between them there may be
 // traffic.
 type Stats struct {
-	Publications uint64 // Deliver calls
-	Unheard      uint64 // of these, for channels without a local subscriber: late ones, and those of lingering channels
-	Unreadable   uint64 // Receive calls with a meta line that no version we know writes
-	LostClosed   uint64 // abandoned by Close, counted per shard
-	Batches      uint64 // groups of publications fanned out, per channel and shard
-	Frames       uint64 // buffers built, one per batch and encoding in use
-	Deliveries   uint64 // publications times subscribers they were sent to
-	Bytes        uint64 // bytes handed to subscribers
-	Turns        uint64 // fan-out turns
-	Subscribers  int    // subscriptions in the shards' lists
-	Channels     int    // channels in the interest table, lingering ones included
-	Lingering    int    // of these, without a subscriber
-	MailboxDepth int    // publications queued or being fanned out, over all shards
-	ControlDepth int    // joins and leaves not yet applied
+	Publications  uint64 // Deliver calls
+	Unheard       uint64 // of these, for channels without a local subscriber: late ones, and those of lingering channels
+	Unreadable    uint64 // Receive calls with a meta line that no version we know writes
+	LostClosed    uint64 // abandoned by Close, counted per shard
+	LostPanic     uint64 // of which some subscribers were not sent because of a panic, counted per shard
+	Batches       uint64 // groups of publications fanned out, per channel and shard
+	Frames        uint64 // buffers built: one per batch and encoding in use, and for those that take a part of a batch
+	Deliveries    uint64 // publications times subscribers they were sent to
+	Bytes         uint64 // bytes handed to subscribers
+	Filtered      uint64 // publications times subscribers whose filter did not want them
+	Turns         uint64 // fan-out turns
+	Cuts          uint64 // positioned subscriptions that were cut, for whatever reason
+	HoldOverflows uint64 // of these, because they held too much
+	Panics        uint64 // of encoders, filters, subscribers and OnCut
+	Subscribers   int    // subscriptions in the shards' lists
+	Special       int    // of these, off the fast path: held, filtered, or waiting for their first publication
+	Held          int    // of these, not open yet
+	Channels      int    // channels in the interest table, lingering ones included
+	Lingering     int    // of these, without a subscriber
+	MailboxDepth  int    // publications queued or being fanned out, over all shards
+	ControlDepth  int    // joins, openings and leaves not yet applied
 }
 
 // Stats may be called by any goroutine; it takes each mailbox's lock for a moment.

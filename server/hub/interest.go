@@ -14,6 +14,7 @@ type interest struct {
 	stripes []stripe
 	broker  Broker
 	linger  time.Duration // <= 0: none
+	warmth  time.Duration // how long a channel that was warmed stays; the linger if there is one
 	start   time.Time
 
 	channels  atomic.Int64
@@ -38,8 +39,12 @@ type topic struct {
 	branches *branch // one per shard with subscribers; none: lingering
 	prev     *topic  // lingering topics of the stripe, in order of deadline
 	next     *topic
-	deadline time.Duration // of the linger, on the table's clock
+	deadline time.Duration // of the linger, on the table's clock; the lowest bit is confirmed, see there
 }
+
+// confirmed, in a topic's deadline: the broker is known to act upon the interest. It does not have room of its own because
+// there are a million topics, and what a topic takes is rounded up to 64 bytes beyond 48.
+const confirmed = 1
 
 // branch is one shard's part of a channel.
 type branch struct {
@@ -50,6 +55,7 @@ type branch struct {
 	shard  uint16
 
 	queued atomic.Int32 // publications in the shard's mailbox or job
+	torn   uint16       // shard's: see frames
 
 	subs []*Subscription // shard's
 	job  *job            // shard's: fan-out in progress or waiting
@@ -64,7 +70,10 @@ func (in *interest) init(cfg *Config, b Broker) {
 	in.seed = maphash.MakeSeed()
 	in.stripes = make([]stripe, cfg.InterestStripes)
 	in.broker = b
-	in.linger = cfg.InterestLinger
+	in.linger, in.warmth = cfg.InterestLinger, cfg.InterestLinger
+	if in.warmth <= 0 {
+		in.warmth = defaultInterestLinger
+	}
 	in.start = time.Now()
 	in.wake = make(chan struct{}, 1)
 }
@@ -126,6 +135,33 @@ func (in *interest) release(b *branch) {
 		return
 	}
 	in.beginLinger(st, t)
+}
+
+// warm makes sure that channel is in the table for a linger at least.
+func (in *interest) warm(channel string) (t *topic, known bool) {
+	st := &in.stripes[in.stripeOf(channel)]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	t = st.topics[channel]
+	switch {
+	case t == nil:
+		t = in.add(st, channel)
+		in.beginLinger(st, t)
+	case t.branches == nil:
+		in.unlinger(st, t)
+		in.beginLinger(st, t)
+	}
+	return t, t.deadline&confirmed != 0
+}
+
+// confirm marks t unless it was let go.
+func (in *interest) confirm(t *topic) {
+	st := &in.stripes[in.stripeOf(t.name)]
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.topics[t.name] == t {
+		t.deadline |= confirmed
+	}
 }
 
 // lookup appends the branches of channel to dst.
@@ -198,7 +234,7 @@ func (in *interest) remove(st *stripe, t *topic) {
 }
 
 func (in *interest) beginLinger(st *stripe, t *topic) {
-	t.deadline = in.now() + in.linger
+	t.deadline = (in.now()+in.warmth)&^confirmed | t.deadline&confirmed
 	t.prev = st.newest
 	if t.prev == nil {
 		st.oldest = t
@@ -233,7 +269,7 @@ func (in *interest) unlinger(st *stripe, t *topic) {
 // sweepLoop lets lingering channels go. One goroutine and one timer for all: the linger is the same for every channel, so
 // each stripe's list is in order of deadline and a sweep looks at its head. It sleeps while nothing lingers.
 func (in *interest) sweepLoop(done <-chan struct{}) {
-	step := max(in.linger/4, time.Millisecond)
+	step := max(in.warmth/4, time.Millisecond)
 	for {
 		select {
 		case <-in.wake:

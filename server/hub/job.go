@@ -1,6 +1,13 @@
 package hub
 
-import "time"
+import (
+	"time"
+
+	"throng/server/wire"
+)
+
+// cutMark is the Meta of what stands in a channel's queue for a cut. It makes a batch of its own.
+var cutMark = new(wire.Meta)
 
 // job is the fan-out of one branch: a batch in progress and the publications that wait behind it. It exists only while there
 // is something to fan out, so there are at most MailboxLen of them per shard. All of it is the shard's.
@@ -19,8 +26,10 @@ type job struct {
 	sent   int // receivers that got a frame
 	began  time.Time
 	spans  bool // does not end in the turn it began in
-	frames [numEncodings][]byte
-	silent uint8 // encodings whose encoder appended nothing
+	// The batch is not sent, the positioned among its receivers are cut: it is a cut, or an encoder has panicked.
+	cutting bool
+	frames  frames
+	kept    *heldBatch // the batch for those that hold it; nil: nobody yet
 }
 
 // keepPubs is the longest list of publications a job on the free list keeps.

@@ -14,7 +14,7 @@ type mailbox struct {
 	space   sync.Cond // deliver waits here
 	queue   []delivery
 	control []op
-	depth   int // publications in queue or taken and not yet fanned out
+	depth   int // publications, and cuts, in queue or taken and not yet fanned out
 	bytes   int // their data
 	lost    uint64
 	closed  bool
@@ -25,12 +25,24 @@ type delivery struct {
 	pub    Publication
 }
 
-// op is a join, or a leave, of sub in branch.
+// op is a change of sub's membership in branch.
 type op struct {
-	sub    *Subscription
-	branch *branch
-	join   bool
+	sub     *Subscription
+	branch  *branch
+	special *special // of a join: nil for one of the fast path
+	after   uint64   // of an opening
+	kind    opKind
+	hold    bool // of a join: it holds until it is opened
+	whole   bool // of an opening: the next publication must be sent without its delta
 }
+
+type opKind uint8
+
+const (
+	opLeave opKind = iota
+	opJoin
+	opOpen
+)
 
 // taken is what the shard took out of its mailbox, and what it gives back the next time.
 type taken struct {
@@ -69,9 +81,22 @@ func (m *mailbox) deliver(b *branch, p Publication) {
 		m.lost++
 		return
 	}
+	m.enqueue(b, p)
+}
+
+// cut queues a cut of b behind what was delivered before. It does not wait, there are few: what is delivered next does.
+func (m *mailbox) cut(b *branch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.enqueue(b, Publication{Meta: cutMark})
+	}
+}
+
+func (m *mailbox) enqueue(b *branch, p Publication) {
 	m.queue = append(m.queue, delivery{branch: b, pub: p})
 	m.depth++
-	m.bytes += len(p.Data)
+	m.bytes += p.size()
 	b.queued.Add(1)
 	m.work.Signal()
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,11 @@ type shard struct {
 	// The goroutine's own.
 	in      taken
 	runq    jobQueue
-	dirty   []Subscriber // got a frame in this turn; at most TurnSubscribers
+	opening []toOpen     // wait for what they held
+	dirty   []Subscriber // got a frame in this turn; bounded like it
 	scratch []byte       // frames are encoded here and copied out at their exact size
+	taken   []bool       // which publications of a batch a special subscription takes
+	tally   tally
 	free    *job
 	long    []fanout // batches finished in this turn that began in an earlier one
 
@@ -25,7 +29,17 @@ type shard struct {
 	bytes       atomic.Uint64
 	turns       atomic.Uint64
 	subscribers atomic.Int64
+	special     atomic.Int64
+	held        atomic.Int64
+	cuts        atomic.Uint64
+	overflows   atomic.Uint64
+	filtered    atomic.Uint64
+	panics      atomic.Uint64
+	lostPanic   atomic.Uint64
 }
+
+// tally is what was sent in one slice.
+type tally struct{ sends, publications, bytes int }
 
 type fanout struct {
 	began       time.Time
@@ -39,7 +53,7 @@ func newShard(cfg *Config) *shard {
 }
 
 func (sh *shard) run() {
-	for sh.mail.take(&sh.in, sh.runq.empty()) {
+	for sh.mail.take(&sh.in, sh.runq.empty() && len(sh.opening) == 0) {
 		sh.cycle()
 	}
 	sh.mail.abandon()
@@ -57,7 +71,7 @@ func (sh *shard) cycle() {
 			sh.apply()
 		}
 	}
-	if !sh.runq.empty() {
+	if !sh.runq.empty() || len(sh.opening) > 0 {
 		sh.turn()
 	}
 }
@@ -65,13 +79,16 @@ func (sh *shard) cycle() {
 // apply changes the lists as the taken control operations say and gives the taken publications to their channels' jobs.
 func (sh *shard) apply() {
 	grown := 0
-	for _, o := range sh.in.control {
-		if o.join {
-			o.branch.join(o.sub)
+	for i := range sh.in.control {
+		switch o := &sh.in.control[i]; o.kind {
+		case opJoin:
+			sh.join(o)
 			grown++
-		} else {
-			o.branch.leave(o.sub)
+		case opLeave:
+			sh.leave(o)
 			grown--
+		case opOpen:
+			sh.open(o)
 		}
 	}
 	sh.subscribers.Add(int64(grown))
@@ -87,8 +104,11 @@ func (sh *shard) apply() {
 }
 
 // turn gives waiting channels their slices until the budget is used up, then flushes every subscriber it made dirty, once.
+// Openings have half as much for themselves: neither they nor channels wait for one another.
 func (sh *shard) turn() {
 	start := time.Now()
+	sh.openSome((sh.cfg.TurnSubscribers + 1) / 2)
+	sh.count()
 	short := 0 // subscribers of batches that begin and end in this turn
 	for budget := sh.cfg.TurnSubscribers; budget > 0 && !sh.runq.empty(); {
 		j := sh.runq.pop()
@@ -102,20 +122,29 @@ func (sh *shard) turn() {
 			sh.runq.push(j)
 			continue
 		}
-		if j.spans {
+		if j.spans && j.sent > 0 {
 			sh.long = append(sh.long, fanout{j.began, j.sent})
 		} else {
 			short += j.sent
 		}
 		sh.finish(j)
 	}
-	for _, s := range sh.dirty {
-		s.Flush()
+	sh.flush()
+	sh.turns.Add(1)
+	sh.report(start, short)
+}
+
+func (sh *shard) flush() {
+	for i := 0; i < len(sh.dirty); {
+		sh.protect(func() {
+			for i < len(sh.dirty) {
+				i++
+				sh.dirty[i-1].Flush()
+			}
+		})
 	}
 	clear(sh.dirty)
 	sh.dirty = sh.dirty[:0]
-	sh.turns.Add(1)
-	sh.report(start, short)
 }
 
 func (sh *shard) report(start time.Time, short int) {
@@ -132,81 +161,107 @@ func (sh *shard) report(start time.Time, short int) {
 
 // begin chooses the publications of the next batch, and its receivers: those that are in the list now.
 func (sh *shard) begin(j *job, now time.Time) {
+	j.end = len(j.branch.subs)
+	j.began = now
+	j.frames.torn = j.branch.torn
+	if j.pubs[0].Meta == cutMark {
+		j.batch, j.cutting = 1, true
+		return
+	}
 	size := 0
 	for i := range j.pubs {
-		size += len(j.pubs[i].Data)
-		if j.batch > 0 && size > sh.cfg.BatchBytes {
+		p := &j.pubs[i]
+		size += p.size()
+		if j.batch > 0 && (size > sh.cfg.BatchBytes || p.Meta == cutMark) {
 			break
 		}
 		j.batch++
 	}
-	j.end = len(j.branch.subs)
-	j.began = now
 	sh.batches.Add(1)
 }
 
-// slice sends the batch of j to at most limit more of its receivers and says to how many.
+// slice gives the batch of j to at most limit more of its receivers and says to how many.
 func (sh *shard) slice(j *job, limit int) int {
-	stop := min(j.end, j.cursor+limit)
-	sent, bytes := 0, 0
+	from := j.cursor
+	stop := min(j.end, from+limit)
+	if j.cutting {
+		sh.protect(func() { sh.cutSome(j, stop) })
+		return j.cursor - from
+	}
+	if !sh.protect(func() { sh.fan(j, stop) }) {
+		// From the one at which it happened on, nobody gets this batch. Those who must not miss any are told.
+		j.cursor--
+		j.cutting = true
+		j.frames.torn = allDeltaBits
+		sh.lostPanic.Add(uint64(j.batch))
+	}
+	j.sent += sh.tally.sends
+	sh.count()
+	return j.cursor - from
+}
+
+// fan sends the batch of j to its receivers before stop.
+func (sh *shard) fan(j *job, stop int) {
 	for _, s := range j.branch.subs[j.cursor:stop] {
+		j.cursor++
 		if s.branch.Load() != j.branch {
 			continue // has left, or not quite come: nothing must follow the answer to an unsubscribe
 		}
-		frame := j.frames[s.Encoding]
+		if sp := s.special.Load(); sp != nil {
+			sh.sendSpecial(j, s, sp)
+			continue
+		}
+		frame := j.frames.all[s.Encoding]
 		if frame == nil {
-			if frame = sh.build(j, s.Encoding); len(frame) == 0 {
+			if frame = sh.build(j.pubs[:j.batch], &j.frames, s.Encoding); len(frame) == 0 {
 				continue
 			}
 		}
-		sent++
-		bytes += len(frame)
-		if s.Sub.Send(frame) {
-			sh.dirty = append(sh.dirty, s.Sub)
-		}
+		sh.send(s, frame, j.batch)
 	}
-	n := stop - j.cursor
-	j.cursor = stop
-	j.sent += sent
-	sh.deliveries.Add(uint64(sent * j.batch))
-	sh.bytes.Add(uint64(bytes))
-	return n
 }
 
-// build makes the joined frames of the batch in one encoding: the fan-out's only allocation.
-func (sh *shard) build(j *job, e Encoding) []byte {
-	if j.silent&(1<<e) != 0 {
-		return nil
+func (sh *shard) send(s *Subscription, frame []byte, publications int) {
+	sh.tally.sends++
+	sh.tally.publications += publications
+	sh.tally.bytes += len(frame)
+	if s.Sub.Send(frame) {
+		sh.dirty = append(sh.dirty, s.Sub)
 	}
-	dst := sh.scratch[:0]
-	for i := range j.pubs[:j.batch] {
-		if p := &j.pubs[i]; e.takes(p) {
-			dst = sh.cfg.Encoders[e](dst, p)
+}
+
+// count moves the tally to the counters.
+func (sh *shard) count() {
+	sh.deliveries.Add(uint64(sh.tally.publications))
+	sh.bytes.Add(uint64(sh.tally.bytes))
+	sh.tally = tally{}
+}
+
+// protect calls f, which calls what others wrote. A panic of theirs must not end the node.
+func (sh *shard) protect(f func()) (ok bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			sh.panics.Add(1)
+			if sh.cfg.OnPanic != nil {
+				sh.cfg.OnPanic(v, debug.Stack())
+			}
 		}
-	}
-	sh.scratch = dst
-	if cap(dst) > 2*sh.cfg.BatchBytes {
-		sh.scratch = nil
-	}
-	if len(dst) == 0 {
-		j.silent |= 1 << e
-		return nil
-	}
-	sh.frames.Add(1)
-	j.frames[e] = append(make([]byte, 0, len(dst)), dst...)
-	return j.frames[e]
+	}()
+	f()
+	return true
 }
 
 // finish ends the batch of j; j goes to the end of the queue if more publications wait, else back to the free list.
 func (sh *shard) finish(j *job) {
 	for i := range j.pubs[:j.batch] {
-		sh.in.releasedBytes += len(j.pubs[i].Data)
+		sh.in.releasedBytes += j.pubs[i].size()
 	}
 	sh.in.released += j.batch
 	j.branch.queued.Add(int32(-j.batch))
 	j.pubs = slices.Delete(j.pubs, 0, j.batch)
+	j.branch.torn = j.frames.torn
 	j.batch, j.cursor, j.end, j.sent = 0, 0, 0, 0
-	j.frames, j.silent, j.spans = [numEncodings][]byte{}, 0, false
+	j.frames, j.kept, j.cutting, j.spans = frames{}, nil, false, false
 	if len(j.pubs) > 0 {
 		sh.runq.push(j)
 		return
@@ -226,6 +281,13 @@ func (sh *shard) addTo(s *Stats) {
 	s.Bytes += sh.bytes.Load()
 	s.Turns += sh.turns.Load()
 	s.Subscribers += int(sh.subscribers.Load())
+	s.Special += int(sh.special.Load())
+	s.Held += int(sh.held.Load())
+	s.Cuts += sh.cuts.Load()
+	s.HoldOverflows += sh.overflows.Load()
+	s.Filtered += sh.filtered.Load()
+	s.Panics += sh.panics.Load()
+	s.LostPanic += sh.lostPanic.Load()
 	sh.mail.mu.Lock()
 	defer sh.mail.mu.Unlock()
 	s.LostClosed += sh.mail.lost

@@ -19,26 +19,58 @@ const (
 	EncodingProtobuf                      // Centrifuge push in a binary frame
 	EncodingProtobufJoins                 // the same, joins and leaves too
 
-	numEncodings = 8
+	// Of those to whom deltas were promised; see Publication.Delta.
+	EncodingJSONDelta
+	EncodingJSONDeltaJoins
+	EncodingProtobufDelta
+	EncodingProtobufDeltaJoins
+
+	numEncodings // at most 16: frames keeps them in bit sets
 )
 
 // takes tells whether subscribers with this encoding get p.
 func (e Encoding) takes(p *Publication) bool {
-	const joins = 1<<EncodingJSONJoins | 1<<EncodingProtobufJoins
-	return p.Meta == nil || p.Meta.Kind == wire.KindPublication || joins&(1<<e) != 0
+	const joins = 1<<EncodingJSONJoins | 1<<EncodingProtobufJoins | 1<<EncodingJSONDeltaJoins | 1<<EncodingProtobufDeltaJoins
+	return p.isMessage() || joins&(1<<e) != 0
 }
 
-// Publication is one message of a channel. Data and Meta are shared and immutable from Deliver on.
+// deltas tells whether subscribers with this encoding get deltas.
+func (e Encoding) deltas() bool { return e >= EncodingJSONDelta }
+
+// Publication is one message of a channel. Data, Delta and Meta are shared and immutable from Deliver on.
 type Publication struct {
 	Channel string
 	Data    []byte
 	Meta    *wire.Meta // what travels beside the data, nil for plain messages; joins and leaves have no data
-	Binary  bool
+	// Delta is the fossil delta that makes Data of the Data of the channel's publication before this one; nil: none. The
+	// encoders of the delta encodings see it only where the receivers were sent that one before; where they were not, it is nil.
+	Delta  []byte
+	Binary bool
 }
 
+// isMessage: neither a join nor a leave.
+func (p *Publication) isMessage() bool { return p.Meta == nil || p.Meta.Kind == wire.KindPublication }
+
+func (p *Publication) tags() []wire.Tag {
+	if p.Meta == nil {
+		return nil
+	}
+	return p.Meta.Tags
+}
+
+// size is what p counts in bounds of bytes.
+func (p *Publication) size() int { return len(p.Data) + len(p.Delta) }
+
 // Encoder appends the wire frame or frames of pub to dst and returns the result, like append. It may append nothing: then
-// nothing is sent. Called by shard goroutines, concurrently; must neither keep nor change pub.
+// nothing is sent, and in the delta encodings the next publication comes without Delta. Called by shard goroutines,
+// concurrently; must neither keep nor change pub. A panic costs the batch, see Config.OnPanic.
 type Encoder func(dst []byte, pub *Publication) []byte
+
+// Filter chooses publications for one subscription. Called by the subscription's shard goroutine, for publications only, not
+// for joins and leaves; must neither keep nor change tags, nor block. A panic costs the batch, see Config.OnPanic.
+type Filter interface {
+	Match(tags []wire.Tag) bool
+}
 
 // Subscriber is one connection as the hub sees it. The hub calls Send and Flush on the owning shard's goroutine only; the
 // connection's own goroutine may do so too. No method may block or call [Hub.Deliver] or [Hub.Close]; calling Subscribe,
@@ -59,10 +91,12 @@ type Subscriber interface {
 type Subscription struct {
 	Sub Subscriber // set before Subscribe, constant thereafter
 
-	branch atomic.Pointer[branch] // non-nil from Subscribe to Unsubscribe; the swap to nil makes leaving exactly-once
-	index  uint32                 // place in branch.subs; the shard's
+	branch  atomic.Pointer[branch]  // non-nil from Subscribe to Unsubscribe; the swap to nil makes leaving exactly-once
+	special atomic.Pointer[special] // nil: every batch is sent as it is, the fast path
+	index   uint32                  // place in branch.subs; the shard's
 
 	Encoding Encoding // set before Subscribe, constant thereafter
+	marks    marks    // the shard's
 }
 
 // Channel is the name of the channel subscribed to, "" if none. The string is the hub's own copy, one for all subscribers of

@@ -89,7 +89,7 @@ func TestSessionWithOneSubscriptionIsSmall(t *testing.T) {
 	if n := unsafe.Sizeof(Session{}); n > 240 {
 		t.Errorf("Session is %d bytes", n)
 	}
-	if n := unsafe.Sizeof(subscription{}); n > 72 {
+	if n := unsafe.Sizeof(subscription{}); n > 80 {
 		t.Errorf("subscription is %d bytes", n)
 	}
 	var cfg hub.Config

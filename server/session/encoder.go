@@ -14,6 +14,8 @@ type Encoders struct{ notJSON atomic.Uint64 }
 func (e *Encoders) AddTo(cfg *hub.Config) {
 	cfg.Encoders[hub.EncodingJSON], cfg.Encoders[hub.EncodingJSONJoins] = e.json, e.json
 	cfg.Encoders[hub.EncodingProtobuf], cfg.Encoders[hub.EncodingProtobufJoins] = e.protobuf, e.protobuf
+	cfg.Encoders[hub.EncodingJSONDelta], cfg.Encoders[hub.EncodingJSONDeltaJoins] = e.jsonDelta, e.jsonDelta
+	cfg.Encoders[hub.EncodingProtobufDelta], cfg.Encoders[hub.EncodingProtobufDeltaJoins] = e.protobufDelta, e.protobufDelta
 }
 
 // NotJSON counts publications that JSON clients did not get because their data is not JSON, once per shard and encoding: what a
@@ -30,5 +32,18 @@ func (e *Encoders) json(dst []byte, p *hub.Publication) []byte {
 
 func (e *Encoders) protobuf(dst []byte, p *hub.Publication) []byte {
 	frame, _ := wire.AppendPush(dst, wire.Protobuf, p.Channel, p.Data, p.Meta)
+	return frame
+}
+
+func (e *Encoders) jsonDelta(dst []byte, p *hub.Publication) []byte {
+	frame, ok := wire.AppendPushDelta(dst, wire.JSON, p.Channel, wire.Payload{Data: p.Data, Delta: p.Delta}, p.Meta)
+	if !ok {
+		e.notJSON.Add(1)
+	}
+	return frame
+}
+
+func (e *Encoders) protobufDelta(dst []byte, p *hub.Publication) []byte {
+	frame, _ := wire.AppendPushDelta(dst, wire.Protobuf, p.Channel, wire.Payload{Data: p.Data, Delta: p.Delta}, p.Meta)
 	return frame
 }
