@@ -30,7 +30,7 @@ func (s *Session) subscribe(t *turn, c *wire.Command) {
 		return
 	}
 	w := wish{
-		id: c.ID, name: keepText(c.Channel), filtered: c.Filtered,
+		id: c.ID, name: keepText(c.Channel), filtered: c.Filter != nil || c.BadFilter,
 		asked: channel.Asked{Delta: c.Delta, Positioned: c.Positioned, Recoverable: c.Recoverable, JoinLeave: c.JoinLeave},
 	}
 	if w.asked.Delta != "" {

@@ -129,7 +129,7 @@ func (s *Subscription) read(in *jsonCursor, key string) bool {
 	case "type":
 		s.Type = int32(in.int(1<<31 - 1))
 	case "tf":
-		s.Filtered = string(in.raw()) != "null"
+		s.readFilter(in.raw())
 	default:
 		return false
 	}

@@ -241,7 +241,7 @@ func (s *Subscription) parse(in *pbCursor) {
 	case 12:
 		s.Delta = in.text()
 	case 13:
-		s.Filtered = in.bytes() != nil
+		s.parseFilter(in.bytes())
 	case 14:
 		s.Flag = int64(in.number64())
 	}

@@ -130,7 +130,8 @@ type Subscription struct {
 	Positioned  bool
 	Recoverable bool
 	JoinLeave   bool
-	Filtered    bool // a tags filter came along
+	Filter      *Filter // tags filter, nil if none; refers to no frame
+	BadFilter   bool    // there was one that says nothing, or too much: error 107
 }
 
 // FlagRejectUnrecovered in Subscription.Flag asks for error 112 instead of a result that says "not recovered".

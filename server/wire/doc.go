@@ -27,6 +27,7 @@
 //	response.go    the 101, the refusals and their status codes
 //	command.go     CommandReader: Centrifuge commands out of a frame, flat and without allocation
 //	centrifuge_json.go, centrifuge_protobuf.go   the two encodings of a command
+//	filter.go, filter_read.go   what of a channel a subscriber wants, by tags
 //	json.go, json_read.go   ValidJSON and the cursor it rests on: no recursion, no tree
 //	reply.go       error codes and texts; replies, built from the schema's types
 //	push.go        publications, joins and leaves as frames, one per encoding for all receivers
