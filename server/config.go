@@ -53,6 +53,9 @@ type Config struct {
 	ListenBacklog       int
 	AcceptRate          int
 	AcceptBurst         int
+	AddressConnections  int
+	IPv6Prefix          int
+	TrustedProxies      []string // prefixes, as prefixList reads them
 	RetryAfter          time.Duration
 	Pollers             int
 	HandshakeTimeout    time.Duration

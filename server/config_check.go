@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -118,6 +119,9 @@ var conflicts = []conflict{
 	{[]string{"accept-burst", "accept-rate"}, func(c *Config) *misfit {
 		return clash(c.AcceptBurst > 0 && c.AcceptRate == 0, "has no effect without accept-rate", "give --accept-rate, or drop it")
 	}},
+	{[]string{"trusted-proxies", "address-connections"}, func(c *Config) *misfit {
+		return clash(len(c.TrustedProxies) > 0 && c.AddressConnections == 0, "has no effect without address-connections", "set --address-connections, or drop it")
+	}},
 	{[]string{"http-header-timeout", "http-read-timeout"}, func(c *Config) *misfit {
 		return clash(c.HTTPHeaderTimeout > c.HTTPReadTimeout, "is longer than http-read-timeout "+durationText(int64(c.HTTPReadTimeout)),
 			"lower it, or raise --http-read-timeout, which covers the head too")
@@ -224,6 +228,30 @@ func natsPrefix(text string) *misfit {
 
 func httpToken(text string) (string, *misfit) {
 	return text, clash(!tokenPattern.MatchString(text), "has characters that no subprotocol may have", "use letters, digits, - . and _, with commas between names")
+}
+
+// addressPrefix accepts an IP address or a CIDR prefix.
+func addressPrefix(text string) (string, *misfit) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		var addr netip.Addr
+		if addr, err = netip.ParseAddr(text); err == nil {
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+	}
+	if err != nil || prefix.Addr().Zone() != "" || prefix.Addr().Is4In6() {
+		return "", &misfit{"has an entry that is no address and no CIDR prefix", "write 10.0.0.7, 10.0.0.0/8 or fd00::/8"}
+	}
+	return prefix.Masked().String(), nil
+}
+
+// prefixList is what addressPrefix let through.
+func prefixList(texts []string) []netip.Prefix {
+	list := make([]netip.Prefix, len(texts))
+	for i, text := range texts {
+		list[i] = netip.MustParsePrefix(text)
+	}
+	return list
 }
 
 // webOrigin accepts what auth.NewOrigins does: *, scheme://host[:port], and patterns of them.

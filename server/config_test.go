@@ -100,14 +100,17 @@ func samples(t *testing.T, o *option) [3]string {
 		least, step := max(v.min, 256<<10), int64(256<<10)
 		return [3]string{sizeText(least), sizeText(least + step), sizeText(least + 2*step)}
 	case intValue:
-		least := max(v.min, 100)
+		least := max(v.min, min(v.max-2, 100))
 		return [3]string{decimal(least), decimal(least + 1), decimal(least + 2)}
 	case enumValue:
 		words := slices.DeleteFunc(slices.Clone(v.words), func(w string) bool { return w == "" })
 		return [3]string{words[0], words[1], words[len(words)-1]}
 	case listValue:
-		if o.name == "subprotocols" {
+		switch o.name {
+		case "subprotocols":
 			return [3]string{"a,b", "c", "d"}
+		case "trusted-proxies":
+			return [3]string{"10.0.0.0/8,fd00::/8", "10.0.0.1/32", "::1/128"}
 		}
 		return [3]string{"tls://a:1,tls://b:1", "tls://c:1", "tls://d:1"}
 	}

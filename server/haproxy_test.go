@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +20,7 @@ import (
 const haproxyConf = `
 defaults
   mode http
+  option forwardfor
   timeout connect 10s
   timeout client 60s
   timeout server 60s
@@ -84,6 +86,39 @@ func startHAProxy(t *testing.T, a, b string) (balanced, single string) {
 		}
 	})
 	return addrs[0], addrs[1]
+}
+
+// S11, behind a balancer: clients are told apart by what it says of them, and cannot say it themselves.
+func TestClientsBehindHAProxyAreCountedApart(t *testing.T) {
+	n := startTestNode(t, "1111", "--address-connections=2", "--trusted-proxies=127.0.0.1", "--retry-after=7s")
+	balanced, _ := startHAProxy(t, n.addr, n.addr)
+	dialFrom := func(local, header string) *client {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+		nc, err := d.DialContext(t.Context(), "tcp", balanced)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		c := &client{t: t, Conn: nc, r: bufio.NewReader(nc)}
+		c.write(upgradeHead(balanced, "/", header))
+		return c
+	}
+	first := dialFrom("127.0.0.2", "")
+	first.wantStatus(http.StatusSwitchingProtocols)
+	dialFrom("127.0.0.2", "X-Forwarded-For: 8.8.8.8\r\n").wantStatus(http.StatusSwitchingProtocols)
+	for _, forged := range []string{"", "X-Forwarded-For: 8.8.8.8\r\n", "X-Forwarded-For: rubbish\r\n"} {
+		if answer := dialFrom("127.0.0.2", forged).wantStatus(http.StatusTooManyRequests); answer.Header.Get("Retry-After") != "7" {
+			t.Errorf("%v", answer.Header)
+		}
+	}
+	dialFrom("127.0.0.3", "").wantStatus(http.StatusSwitchingProtocols)
+	if got := n.metric(`throng_ws_handshakes_total{result="address"}`); got != 3 || n.metric("throng_ws_client_addresses") != 2 {
+		t.Errorf("%v refused, want 3", got)
+	}
+	first.Close()
+	await(t, "the share comes back", func() bool { return n.metric(`throng_ws_connections{state="open"}`) == 2 })
+	dialFrom("127.0.0.2", "").wantStatus(http.StatusSwitchingProtocols)
 }
 
 func TestChatThroughHAProxy(t *testing.T) { // S16

@@ -64,6 +64,10 @@ func wsConnectionFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.WS.AcceptErrors) }),
 		labelled("throng_ws_handshakes_total", "Ends of handshakes, by result.", counter, "result",
 			func(s *Snapshot, put putFunc) { putAll(s.WS.Handshakes, put) }),
+		single("throng_ws_client_addresses", "Addresses that clients come from, as --address-connections counts them; 0 without that limit.", gauge,
+			func(s *Snapshot) float64 { return float64(s.WS.Addresses) }),
+		single("throng_ws_bad_forwarded_total", "Requests of trusted proxies with an X-Forwarded-For that cannot be read; the proxy counted as the client.", counter,
+			func(s *Snapshot) float64 { return float64(s.WS.BadForwarded) }),
 		{"throng_ws_closes_total", "Ended connections, by the side that ended them and the close code.", counter, []string{"side", "code"},
 			func(s *Snapshot, put putFunc) {
 				putAll(s.WS.ClosedByPeer, func(v float64, code ...string) { put(v, "peer", code[0]) })

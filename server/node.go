@@ -161,6 +161,7 @@ func (n *node) startClients() (err error) {
 	n.ws, err = ws.New(ws.Config{
 		Addr: c.Addr, Listeners: c.Listeners, Backlog: c.ListenBacklog, Pollers: c.Pollers,
 		MaxConnections: n.connections, AcceptRate: float64(c.AcceptRate), AcceptBurst: c.AcceptBurst, RetryAfter: c.RetryAfter,
+		AddressLimit: c.AddressConnections, AddressPrefix6: c.IPv6Prefix, TrustedProxies: prefixList(c.TrustedProxies),
 		HeaderBytes: c.HeaderBytes, HeaderLines: c.HeaderLines, HandshakeTimeout: c.HandshakeTimeout,
 		MaxMessage: c.MaxMessage, MaxFrame: c.MaxFrame,
 		PingInterval: c.PingInterval, PongTimeout: c.PongTimeout, CloseTimeout: c.CloseTimeout,

@@ -72,6 +72,9 @@ func FreePort() (int, error) {
 	return int(netip.MustParseAddrPort(l.Addr().String()).Port()), nil
 }
 
+// unlimited lets a Throng take all clients from this machine's few addresses; others do not know it.
+const unlimited = "THRONG_ADDRESS_CONNECTIONS=0"
+
 // StartServer runs the command line. {addr}, {port} and {admin} in it are replaced
 // by free loopback addresses, {dir} by a fresh directory; it is split at spaces (quotes keep words together),
 // run without a shell, pinned to cpus, and ready when {addr} accepts.
@@ -102,7 +105,7 @@ func StartServer(ctx context.Context, line string, cpus probe.CPUs, env ...strin
 	}
 	s.Command = strings.Join(words, " ")
 	s.cmd = exec.Command(words[0], words[1:]...)
-	s.cmd.Env = append(os.Environ(), env...)
+	s.cmd.Env = append(append(os.Environ(), unlimited), env...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.tail, &s.tail
 	s.cmd.WaitDelay = time.Second                           // a grandchild may hold the output open
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -55,6 +56,10 @@ type Config struct {
 	AcceptRate     float64       // upgrades per second, token bucket; 0 = no limit; above it 503 with Retry-After
 	AcceptBurst    int           // tokens of that bucket; default AcceptRate, at least 1
 	RetryAfter     time.Duration // told to refused clients; default 5 s, spreads their return
+
+	AddressLimit   int            // upgraded connections of one address; 0 = no limit; above it 429 with Retry-After
+	AddressPrefix6 int            // bits of an IPv6 address that count as one, 1 to 64; default 64: what one customer has at least
+	TrustedProxies []netip.Prefix // peers whose X-Forwarded-For says where the client is; default none
 
 	HeaderBytes      int           // request head, bytes; default 16 KiB, above it 431
 	HeaderLines      int           // request head, lines; default 100, above it 431
@@ -107,6 +112,7 @@ func (c *Config) setDefaults() {
 	c.MaxConnections = cmp.Or(c.MaxConnections, 10_000)
 	c.AcceptBurst = cmp.Or(c.AcceptBurst, max(1, int(c.AcceptRate)))
 	c.RetryAfter = cmp.Or(c.RetryAfter, 5*time.Second)
+	c.AddressPrefix6 = cmp.Or(c.AddressPrefix6, 64)
 	c.HeaderBytes = cmp.Or(c.HeaderBytes, 16<<10)
 	c.HeaderLines = cmp.Or(c.HeaderLines, 100)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
@@ -144,6 +150,9 @@ func (c *Config) setDefaults() {
 func (c *Config) check() error {
 	if c.TurnBytes < 2*c.ReceiveBuffer {
 		return fmt.Errorf("ws: TurnBytes %d must be at least twice ReceiveBuffer %d, or data before a FIN may be lost", c.TurnBytes, c.ReceiveBuffer)
+	}
+	if c.AddressPrefix6 < 1 || c.AddressPrefix6 > 64 {
+		return fmt.Errorf("ws: AddressPrefix6 %d must be 1 to 64 bits", c.AddressPrefix6)
 	}
 	if longest := max(c.PingInterval, c.HandshakeTimeout, c.PongTimeout, c.CloseTimeout); longest/c.WheelTick > 1<<30 {
 		return fmt.Errorf("ws: %v cannot be counted in ticks of %v", longest, c.WheelTick)

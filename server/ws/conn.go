@@ -55,6 +55,8 @@ type Conn struct {
 	state    atomic.Uint32
 	lastSeen atomic.Uint32 // wheel tick of the last read
 	wakeAt   atomic.Uint32 // wheel tick at which the Handler wants to be woken, 0 = never
+
+	address uint32 // poller only, and gone: its number in addresses, 0 = not counted
 }
 
 type connFlags uint8
@@ -141,6 +143,7 @@ func (c *Conn) gone(s *Server) {
 		s.writable.forget(c)
 	}
 	c.rx.Release()
+	c.leaveAddress(s)
 	st := s.statsOf(c)
 	st.unsent(lost)
 	if flags&flagHTTP == 0 {

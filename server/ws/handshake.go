@@ -82,13 +82,20 @@ func (c *Conn) upgrade(s *Server, r *wire.Request, rest []byte) verdict {
 		c.refuse(http.StatusForbidden, "origin not allowed")
 		return keep
 	}
+	if !c.enterAddress(s, r) {
+		s.stats.handshake(handshakeAddress)
+		c.refuse(http.StatusTooManyRequests, "too many connections from your address, come back later")
+		return keep
+	}
 	if !s.admit() {
+		c.leaveAddress(s)
 		s.stats.handshake(handshakeShed)
 		c.refuse(http.StatusServiceUnavailable, "too many connections, come back later")
 		return keep
 	}
 	h, refusal := s.cfg.Upgrade(c, r)
 	if refusal != nil {
+		c.leaveAddress(s)
 		s.stats.handshake(handshakeRefused)
 		c.refuse(refusal.Status, refusal.Reason)
 		return keep
@@ -111,6 +118,26 @@ func (c *Conn) upgrade(s *Server, r *wire.Request, rest []byte) verdict {
 	return keep
 }
 
+// enterAddress counts the connection for its address; false if that has its share.
+func (c *Conn) enterAddress(s *Server, r *wire.Request) (ok bool) {
+	if s.addresses == nil {
+		return true
+	}
+	// Of a peer that is gone already the kernel knows no address: it counts as the zero one, until it is closed.
+	peer := c.RemoteAddr().Addr()
+	client := s.clientAddr(peer, r)
+	if c.address, ok = s.addresses.enter(client); !ok {
+		s.logLimited("too many connections from one address", "address", client, "peer", peer, "limit", s.cfg.AddressLimit,
+			"fix", "raise address-connections, or, if the peer is a proxy of yours, add it to trusted-proxies and have it send X-Forwarded-For")
+	}
+	return ok
+}
+
+func (c *Conn) leaveAddress(s *Server) {
+	s.addresses.leave(c.address)
+	c.address = 0
+}
+
 func (c *Conn) refuseError(s *Server, err error) {
 	var he *wire.HandshakeError
 	if !errors.As(err, &he) {
@@ -124,7 +151,7 @@ func (c *Conn) refuseError(s *Server, err error) {
 // CloseTimeout passes, so that the answer is not overtaken by a reset.
 func (c *Conn) refuse(status int, reason string) {
 	var extra string
-	if status == http.StatusServiceUnavailable {
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		extra = fmt.Sprintf("Retry-After: %d\r\n", int(c.srv.cfg.RetryAfter.Seconds()))
 	}
 	answer := wire.AppendRefusal(nil, status, reason, extra)

@@ -25,11 +25,12 @@ type Server struct {
 	engine *nbio.Engine
 	maxFD  int // descriptors from here on do not fit nbio's table
 
-	inboxes  []inbox // by poller
-	wheel    *wheel
-	writable *writable
-	spare    spareFD
-	limiter  *rate.Limiter // nil = no limit
+	inboxes   []inbox // by poller
+	wheel     *wheel
+	writable  *writable
+	spare     spareFD
+	limiter   *rate.Limiter // nil = no limit
+	addresses *addresses    // nil = no limit
 
 	listeners     []*listener
 	acceptors     sync.WaitGroup
@@ -58,6 +59,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, layout: layout, maxFD: nbio.MaxOpenFiles, limits: wire.Limits{MaxMessage: cfg.MaxMessage, MaxFrame: cfg.MaxFrame},
 		wheel: newWheel(cfg.WheelTick), stopAccepting: make(chan struct{})}
+	s.addresses = newAddresses(cfg.AddressLimit, cfg.AddressPrefix6)
 	s.stats.pollers = make([]pollerStats, cfg.Pollers)
 	if cfg.AcceptRate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(cfg.AcceptRate), cfg.AcceptBurst)

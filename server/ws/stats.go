@@ -16,11 +16,12 @@ const (
 	handshakeOrigin                  // origin not allowed
 	handshakeRefused                 // the Upgrade callback said no
 	handshakeShed                    // 503: too many connections, accept rate, or draining
+	handshakeAddress                 // 429: too many connections from one address
 	handshakeTimeout                 // no whole head within HandshakeTimeout
 	handshakeResults
 )
 
-var handshakeNames = [handshakeResults]string{"ok", "http", "bad_request", "origin", "refused", "shed", "timeout"}
+var handshakeNames = [handshakeResults]string{"ok", "http", "bad_request", "origin", "refused", "shed", "address", "timeout"}
 
 // Close codes have a counter each in the ranges that are in use; all others share the last one.
 const (
@@ -114,6 +115,7 @@ type serverStats struct {
 	acceptErrors atomic.Uint64
 	pongTimeouts atomic.Uint64
 	panics       atomic.Uint64
+	badForwarded atomic.Uint64 // requests of trusted proxies with an X-Forwarded-For that cannot be read
 }
 
 func (s *Server) statsOf(c *Conn) *pollerStats { return &s.stats.pollers[c.Shard()] }
@@ -136,6 +138,8 @@ type Stats struct {
 	OutboxBytes                    int64             // now: unsent bytes of connections whose socket is full
 	Blocked                        int               // now: connections whose socket is full
 	Panics                         uint64
+	Addresses                      int    // now: addresses with connections; 0 without AddressLimit
+	BadForwarded                   uint64 // requests of trusted proxies with an X-Forwarded-For that cannot be read
 	LostPosts                      uint64 // calls for a connection's poller that found its inbox full
 }
 
@@ -146,6 +150,7 @@ func (s *Server) Stats() Stats {
 		AcceptErrors: s.stats.acceptErrors.Load(), PongTimeouts: s.stats.pongTimeouts.Load(), Panics: s.stats.panics.Load(),
 		Handshakes: map[string]uint64{}, ClosedByPeer: map[string]uint64{}, ClosedByServer: map[string]uint64{},
 	}
+	out.Addresses, out.BadForwarded = s.addresses.len(), s.stats.badForwarded.Load()
 	out.Handshaking = max(0, s.stats.slots.Load()-out.Connections-out.HTTP)
 	for i, name := range handshakeNames {
 		out.Handshakes[name] = s.stats.handshakes[i].Load()
