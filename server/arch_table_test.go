@@ -31,7 +31,7 @@ var (
 // one above it; arrows only point down, and main is the one place where packages meet.
 var layers = map[string]layer{
 	"server": {may: []string{
-		"throng/server/...", "throng/broker", "github.com/nats-io/nats-server/v2/server", "github.com/nats-io/nats.go/...",
+		"throng/server/...", "throng/broker", "throng/broker/doctor", "github.com/nats-io/nats-server/v2/server", "github.com/nats-io/nats.go/...",
 		"github.com/spf13/pflag", "go.yaml.in/yaml/v3", "github.com/pkg/profile", "github.com/prometheus/client_golang/...",
 	}},
 	"server/wire": {
@@ -68,6 +68,9 @@ var layers = map[string]layer{
 	"broker": {may: []string{
 		"throng/broker/...", "github.com/nats-io/nats.go", "github.com/nats-io/nats.go/...", "github.com/nats-io/nuid",
 		"github.com/nats-io/nats-server/v2/server",
+	}},
+	"broker/doctor": {may: []string{
+		"throng/broker", "github.com/nats-io/nats.go", "github.com/nats-io/nats.go/jetstream", "github.com/nats-io/nats-server/v2/server", "golang.org/x/sys/unix",
 	}},
 	"broker/natstest": {may: []string{ // real NATS processes and bad links for tests; nothing that ships imports it
 		"throng/broker/natstest/...", "github.com/nats-io/nats.go", "github.com/nats-io/nats-server/v2/server",

@@ -249,7 +249,7 @@ func strayArguments(rest []string, table []option) error {
 			unknown = append(unknown, &configError{"--" + name, redactURL(value), "unknown flag", suggest(name, table, "--", "see throng -h")})
 			continue
 		}
-		stray = append(stray, &configError{"argument", redactURL(arg), "not expected", "settings are flags such as --addr=:8080, the only commands are token, version and help"})
+		stray = append(stray, &configError{"argument", redactURL(arg), "not expected", "settings are flags such as --addr=:8080, the only commands are token, doctor, version and help"})
 	}
 	if len(unknown) > 0 { // a stray argument is then most likely the unknown flag's value
 		return errors.Join(unknown...)

@@ -57,7 +57,7 @@ var wrongFlags = []struct{ arg, want string }{
 	{"--nats-ulr=nats://ann:hunter2@a", `--nats-ulr "nats://xxxxx@a": unknown flag; did you mean --nats-url?`},
 	{"--xyzzy", `--xyzzy: unknown flag; see throng -h`},
 	{"-x", `--x: unknown flag; see throng -h`},
-	{"serve", `argument "serve": not expected; settings are flags such as --addr=:8080, the only commands are token, version and help`},
+	{"serve", `argument "serve": not expected; settings are flags such as --addr=:8080, the only commands are token, doctor, version and help`},
 	{"--addr", `--addr: has no value; write --addr=VALUE`},
 }
 

@@ -16,6 +16,7 @@ const helpHead = `Throng holds very many WebSocket connections and fans messages
 Usage:
   throng [flags]        serve; without flags on :8080, with a NATS server of its own
   throng token          make a token for trying things out (-h)
+  throng doctor         say what the configured NATS offers and what is missing (-h)
   throng version        print versions
   throng help, -h       print this
 

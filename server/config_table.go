@@ -132,7 +132,7 @@ func runningOptions(c *Config) []option {
 		{name: "config", def: "", unit: "file", value: stringValue{&c.ConfigFile, nil}, where: flagOrEnvOnly,
 			why: "YAML file with these names as keys."},
 		{name: "check-config", def: "false", unit: "", value: boolValue{&c.CheckConfig}, where: flagOnly,
-			why: "Check everything, print what differs from the defaults, and exit."},
+			why: "Check everything here, print what differs from the defaults, and exit; throng doctor also asks NATS."},
 		{name: "log-level", def: "info", unit: "level", value: enumValue{&c.LogLevel, []string{"debug", "info", "warn", "error"}},
 			why: "debug, info, warn or error; a peer's mistakes are logged at debug."},
 		{name: "log-format", def: "text", unit: "format", value: enumValue{&c.LogFormat, []string{"text", "json"}},

@@ -26,6 +26,9 @@ type output struct{ out, log io.Writer }
 // run serves until ctx ends, then drains. It returns nil after a clean drain. Everything a test needs to know of it goes
 // through its arguments.
 func run(ctx context.Context, args []string, getenv func(string) string, to output) error {
+	if len(args) > 0 && args[0] == "doctor" {
+		return doctorCommand(ctx, args[1:], getenv, to.out)
+	}
 	c, err := configure(args, getenv, to.out)
 	if err != nil || c == nil {
 		return err
