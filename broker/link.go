@@ -122,6 +122,9 @@ func (n *NATS) linkUp(conn *nats.Conn) {
 	n.link.setUp(conn.MaxPayload())
 	n.recheck.Store(true)
 	n.queue.signal()
+	if s := n.streams.Load(); s != nil {
+		s.linkUp()
+	}
 	n.firstUp.Do(func() { close(n.connected) })
 }
 
@@ -133,6 +136,9 @@ func (n *NATS) onDisconnected(conn *nats.Conn, err error) {
 	// Already reconnected: the publisher sees that by the count of reconnects, and what it wrote since is no victim.
 	if !conn.IsConnected() {
 		n.confirm.linkLost()
+	}
+	if s := n.streams.Load(); s != nil {
+		s.linkDown()
 	}
 	n.count.disconnects.Add(1)
 	if isSlowConsumer(err) {
@@ -170,6 +176,9 @@ func (n *NATS) onAsyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
 		n.count.slowConsumer.Add(1)
 		n.drops.watch(sub)
+		if s := n.streams.Load(); s != nil {
+			s.tellDoubt("")
+		}
 		n.events.event(slog.LevelWarn, "messages dropped: Handler is slower than NATS", "subject", sub.Subject)
 		return
 	}

@@ -31,6 +31,7 @@ type NATS struct {
 	publish *publisher
 	drops   *dropLog
 	count   counters
+	streams atomic.Pointer[Streams] // set once, by Streams
 
 	native  atomic.Pointer[Native]
 	natives natives
@@ -264,7 +265,11 @@ func (n *NATS) deliver(m *nats.Msg) {
 	}
 	n.count.delivered.Add(1)
 	n.count.deliveredBytes.Add(uint64(len(m.Data)))
-	n.handler(Message{Channel: channel, Data: m.Data, Meta: first(m.Header[metaHeader]), Binary: isBinary(m.Header)})
+	msg := Message{Channel: channel, Data: m.Data, Meta: first(m.Header[metaHeader]), Binary: isBinary(m.Header)}
+	if m.Header != nil {
+		n.numbered(m, &msg)
+	}
+	n.handler(msg)
 }
 
 func first(values []string) string {
@@ -292,6 +297,9 @@ func (n *NATS) Drain(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, n.abort)
 	defer stop()
 	err := n.awaitConfirmed(f)
+	if s := n.streams.Load(); s != nil {
+		err = errors.Join(err, s.drainAcks(n.life.Done()))
+	}
 	n.teardown()
 	switch {
 	case n.aborted() && ctx.Err() != nil:
@@ -345,12 +353,19 @@ func (n *NATS) teardown() {
 	<-n.publish.done
 	n.link.closed.Store(true)
 	n.drops.tally()
+	s := n.streams.Load()
+	if s != nil {
+		s.halt()
+	}
 	close(n.confirm.stop)
 	n.conn.Close()
 	n.dialer.close()
 	<-n.confirm.done
 	<-n.callbacksDone
 	n.confirm.linkLost()
+	if s != nil {
+		s.end()
+	}
 	n.link.up.Store(false)
 	n.count.interest.Store(0)
 	n.readers.finish()

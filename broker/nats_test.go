@@ -21,7 +21,7 @@ import (
 
 const patience = 30 * time.Second
 
-func eventually(t *testing.T, what string, n broker.Broker, holds func() bool) {
+func eventually(t testing.TB, what string, n broker.Broker, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -30,7 +30,7 @@ func eventually(t *testing.T, what string, n broker.Broker, holds func() bool) {
 	}
 }
 
-func mustSync(t *testing.T, n broker.Broker) {
+func mustSync(t testing.TB, n broker.Broker) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

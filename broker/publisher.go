@@ -20,6 +20,7 @@ type publisher struct {
 	subjects subjects
 	binary   nats.Msg // reused, as meta is: nats.go copies what it publishes
 	meta     nats.Msg
+	stored   storer
 	done     chan struct{} // closed when it has ended
 }
 
@@ -189,7 +190,9 @@ func (p *publisher) publish(items []item) {
 			p.discard(items[i:], LostClosed, ErrClosed)
 			break
 		}
-		if p.send(it) {
+		if it.storing != nil {
+			p.store(it) // accounts for itself: it is acknowledged
+		} else if p.send(it) {
 			written++
 			writtenBytes += uint64(len(it.data))
 		}
@@ -238,34 +241,34 @@ func (p *publisher) send(it *item) bool {
 	if err == nil {
 		return true
 	}
-	p.lost(err)
+	p.n.count.lose(p.failure(err), 1)
 	return false
 }
 
-func (p *publisher) lost(err error) {
+// failure says why nats.go refused a publication, and repairs what can be repaired.
+func (p *publisher) failure(err error) LossReason {
 	switch {
 	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected):
-		p.n.count.lose(LostDisconnected, 1)
+		return LostDisconnected
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
-		p.n.count.lose(LostClosed, 1)
+		return LostClosed
 	case errors.Is(err, nats.ErrMaxPayload):
 		// The limit shrank between acceptance and writing: another server.
-		p.n.count.lose(LostOversize, 1)
+		return LostOversize
 	case errors.Is(err, nats.ErrHeadersNotSupported), errors.Is(err, nats.ErrBadSubject):
-		p.n.count.lose(LostRejected, 1)
 		p.n.events.event(slog.LevelError, "publication rejected by nats.go", "err", err)
-	default:
-		// A write failed: nats.go has thrown its buffer away, with publications written before. Only a new
-		// connection is in a known state; the confirmer counts the buffer's content when it sees the new one.
-		p.n.count.lose(LostUnconfirmed, 1)
-		p.n.events.event(slog.LevelWarn, "write to NATS failed, reconnecting", "err", err)
-		_ = p.conn.ForceReconnect() // fails only when the connection is closed already
+		return LostRejected
 	}
+	// A write failed: nats.go has thrown its buffer away, with publications written before. Only a new
+	// connection is in a known state; the confirmer counts the buffer's content when it sees the new one.
+	p.n.events.event(slog.LevelWarn, "write to NATS failed, reconnecting", "err", err)
+	_ = p.conn.ForceReconnect() // fails only when the connection is closed already
+	return LostUnconfirmed
 }
 
 // discard counts publications that cannot be written and answers fences.
 func (p *publisher) discard(items []item, reason LossReason, err error) {
-	var messages, bytes int64
+	var messages, bytes, live int64
 	for i := range items {
 		if f := items[i].fence; f != nil {
 			f.answer <- err
@@ -273,7 +276,12 @@ func (p *publisher) discard(items []item, reason LossReason, err error) {
 		}
 		messages++
 		bytes += int64(len(items[i].data))
+		if w := items[i].storing; w != nil {
+			p.n.unstored(w, err)
+			continue
+		}
+		live++
 	}
-	p.n.count.lose(reason, uint64(messages))
+	p.n.count.lose(reason, uint64(live))
 	p.n.queue.release(messages, bytes)
 }

@@ -5,12 +5,13 @@ import (
 	"sync/atomic"
 )
 
-// item is one accepted publication, or a fence when fence is set.
+// item is one accepted publication, live or, when storing is set, to be stored; or a fence when fence is set.
 type item struct {
 	channel string
 	data    []byte // the queue's own copy, the meta line behind the payload
 	meta    int    // length of the meta line
 	fence   *fence
+	storing *storing
 	binary  bool
 }
 

@@ -3,7 +3,11 @@ package broker
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Streams is the stored half of the broker: publications that JetStream keeps, numbers and acknowledges, and reading
@@ -24,8 +28,26 @@ import (
 //
 // Store, StoreOnce, Status and Stats may be called by any goroutine and never block; the others wait for NATS.
 type Streams struct {
-	n   *NATS
-	cfg StreamsConfig
+	n        *NATS
+	cfg      StreamsConfig
+	acks     *ackTable
+	ackInbox string // with a dot at the end
+	inbox    string // of answers to reads, likewise
+	slots    chan struct{}
+	count    streamCounters
+
+	known atomic.Pointer[map[string]*stream] // by namespace; the map is never changed
+	once  atomic.Pointer[stream]             // nil when StoreOnce is off
+	link  atomic.Pointer[linkLife]
+
+	mu    sync.Mutex // leaf
+	calls map[uint64]chan *nats.Msg
+	last  uint64 // id of the latest call
+
+	wake chan struct{} // capacity 1: the manager has something to look at
+	stop chan struct{}
+	subs []*nats.Subscription
+	ends sync.WaitGroup // goroutines and callbacks
 }
 
 // StreamConfig says how the publications of one namespace are kept.
@@ -67,7 +89,7 @@ type StreamsConfig struct {
 	// MaxPending bounds the publications that wait for an acknowledgement; beyond it ErrBusy. Default 65,536, as
 	// Limits.QueueMessages: more than a second of full speed.
 	MaxPending int
-	// ReadTimeout bounds one question to JetStream, beside the caller's context. Default 5 s.
+	// ReadTimeout bounds one question to JetStream, beside the caller's context. Default 2 s.
 	ReadTimeout time.Duration
 	// MaxReads bounds the questions under way at once; further callers wait. Default 32: each may bring ReadBytes.
 	MaxReads int
@@ -132,7 +154,7 @@ type Tops struct {
 type ReadQuery struct {
 	Namespace, Channel string
 	Since              uint64 // offsets above this one
-	Limit              int    // at most so many messages; 0: none, only the position
+	Limit              int    // at most so many messages; 0: none, only Epoch, Last and Top
 	MaxBytes           int    // of messages, about; 0: StreamsConfig.ReadBytes
 }
 
@@ -147,7 +169,8 @@ type Page struct {
 	SinceStored bool
 	// Oldest is the offset of the channel's oldest stored message, 0 for none; Count is how many are stored; StreamFirst
 	// is the offset of the oldest stored channel message of the whole stream, Last+1 when there is none. Known only when
-	// SinceStored is false.
+	// SinceStored is false. Where replicas disagree, or the number of messages kept per channel has changed meanwhile,
+	// StreamFirst errs on the high side: it never makes a gap look whole.
 	Oldest      uint64
 	Count       int
 	StreamFirst uint64
@@ -187,33 +210,39 @@ type StreamStatus struct {
 // Streams starts the stored half of the broker. It returns at once: creating and updating streams goes on in a goroutine
 // for as long as it takes, and Status says why it does. One per broker; it ends with the broker's Close or Drain.
 // Errors: *ConfigError, ErrClosed.
-func (n *NATS) Streams(cfg StreamsConfig) (*Streams, error) { return nil, ErrNoStream }
+func (n *NATS) Streams(cfg StreamsConfig) (*Streams, error) { return startStreams(n, cfg) }
 
 // Configure replaces the list of streams (on SIGHUP). A stream that is no longer listed stays in NATS with all it holds.
 // Returns at once. Errors: *ConfigError, and nothing is changed then.
-func (s *Streams) Configure(streams []StreamConfig) error { return ErrNoStream }
+func (s *Streams) Configure(streams []StreamConfig) error { return s.configure(streams) }
 
 // Store queues a publication for its namespace's stream, in order with the Publish calls of the same goroutine. Never
 // blocks. Errors: ErrBadChannel, ErrBadMeta, ErrTooBig, ErrBusy, ErrDisconnected, ErrNoStream, ErrClosed.
-func (s *Streams) Store(p *StorePublication) error { return ErrNoStream }
+func (s *Streams) Store(p *StorePublication) error { return s.refused(s.store(p)) }
 
 // StoreOnce remembers id for a channel whose publications are not stored; Stored.Duplicate tells that it was remembered
 // already. Offset and Epoch mean nothing. Never blocks. done as StorePublication.Done, errors as Store.
-func (s *Streams) StoreOnce(channel, id string, done func(Stored)) error { return ErrNoStream }
+func (s *Streams) StoreOnce(channel, id string, done func(Stored)) error {
+	return s.refused(s.storeOnce(channel, id, done))
+}
 
 // Tops reads where channels of a namespace stand, with one question per 1,024 of them. An answer that lies behind what this
 // node knows to be stored is asked for again until ctx ends. Errors: ErrNoStream, ErrBadChannel, ErrDisconnected, ErrClosed, or the context's.
 func (s *Streams) Tops(ctx context.Context, namespace string, channels []string) (Tops, error) {
-	return Tops{}, ErrNoStream
+	t, err := s.tops(ctx, namespace, channels)
+	return t, s.unread(err)
 }
 
 // Read reads one channel, oldest message first. Repetition and errors as Tops.
-func (s *Streams) Read(ctx context.Context, q ReadQuery) (Page, error) { return Page{}, ErrNoStream }
+func (s *Streams) Read(ctx context.Context, q ReadQuery) (Page, error) {
+	p, err := s.read(ctx, q)
+	return p, s.unread(err)
+}
 
 // Purge removes the stored messages of a channel with offsets below the given one. Errors as Tops.
 func (s *Streams) Purge(ctx context.Context, namespace, channel string, below uint64) error {
-	return ErrNoStream
+	return s.unread(s.purge(ctx, namespace, channel, below))
 }
 
 // Status tells of every stream, by namespace. A snapshot; never blocks.
-func (s *Streams) Status() []StreamStatus { return nil }
+func (s *Streams) Status() []StreamStatus { return s.statuses() }
