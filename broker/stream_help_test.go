@@ -134,4 +134,3 @@ func rawConn(t testing.TB, srv *natsServer) *nats.Conn {
 	t.Cleanup(c.Close)
 	return c
 }
-

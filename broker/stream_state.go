@@ -17,7 +17,7 @@ type stream struct {
 	codec     codec  // channel -> subject
 	ackPrefix []byte
 
-	subjects subjectCache // the publisher's
+	subjects subjects // the publisher's
 	wake     chan struct{}
 
 	state      atomic.Pointer[streamState]
@@ -78,7 +78,7 @@ func (n *NATS) newOnce(c StreamConfig, wake chan struct{}) *stream {
 
 func (st *stream) init() {
 	st.ackPrefix = ackPrefix(st.name)
-	st.subjects = newSubjectCache(st.codec)
+	st.subjects = newSubjects(st.codec, "", nil)
 	st.state.Store(&streamState{changed: make(chan struct{})})
 	st.facts.Store(&streamFacts{})
 	st.status = StreamStatus{Namespace: st.namespace, Stream: st.name}

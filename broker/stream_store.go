@@ -137,7 +137,7 @@ func (t *storer) message(s *Streams, it *item) *nats.Msg {
 	if w.to.once {
 		m.Subject = w.to.subject
 	} else {
-		m.Subject = w.to.subjects.of(it.channel)
+		m.Subject = w.to.subjects.of(it.channel).text
 	}
 	t.reply = strconv.AppendUint(append(t.reply[:0], s.ackInbox...), w.id, 36)
 	m.Reply, m.Data = string(t.reply), it.payload()
