@@ -14,7 +14,8 @@ import (
 	"throng/server/wire"
 )
 
-// presence is the table of who is in which channel on this node, for channels that keep presence. Nothing in it can go stale:
+// presence is the table of who is in which channel on this node, for subscriptions that appear in presence or tell their join and
+// leave. Nothing in it can go stale:
 // other nodes ask when they want to know, and a node that dies takes its clients along. Its locks are leaves.
 //
 // Source: centrifuge-protocol.md, 11 and 12; nats.md, presence.
@@ -38,7 +39,11 @@ type member struct {
 	connInfo []byte
 	chanInfo []byte
 	sub      *subscription // knows its place in the list
+	flags    subFlags      // inPresence and tellsJoins
 }
+
+// listed are the flags of subscriptions that are in the table.
+const listed = inPresence | tellsJoins
 
 func (p *presence) init() {
 	p.seed = maphash.MakeSeed()
@@ -52,7 +57,7 @@ func (p *presence) stripeOf(name string) *presenceStripe {
 }
 
 func memberOf(s *Session, u *subscription) member {
-	m := member{id: s.id, user: s.who.name, sub: u}
+	m := member{id: s.id, user: s.who.name, sub: u, flags: u.flags & listed}
 	if s.extra != nil {
 		m.connInfo = s.extra.info
 	}
@@ -74,7 +79,7 @@ func (p *presence) add(s *Session, u *subscription) {
 
 // update tells others the session's info as it is now.
 func (p *presence) update(s *Session, u *subscription) {
-	if !u.is(inPresence) || u.is(joining) {
+	if !u.is(listed) || u.is(joining) {
 		return
 	}
 	st := p.stripeOf(u.name)
@@ -103,13 +108,21 @@ func (p *presence) remove(u *subscription) {
 	st.m[u.name] = list
 }
 
-// snapshot returns at most limit members of a channel, and how many there are.
-func (p *presence) snapshot(name string, limit int) ([]member, int) {
+// snapshot returns at most limit members of a channel that have the flag, and how many there are.
+func (p *presence) snapshot(name string, flag subFlags, limit int) (some []member, all int) {
 	st := p.stripeOf(name)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	list := st.m[name]
-	return append([]member(nil), list[:min(len(list), limit)]...), len(list)
+	for i := range st.m[name] {
+		m := &st.m[name][i]
+		if m.flags&flag == 0 {
+			continue
+		}
+		if all++; all <= limit {
+			some = append(some, *m)
+		}
+	}
+	return some, all
 }
 
 // The survey of presence: the first byte of a question says what is asked, the channel follows.
@@ -147,7 +160,7 @@ func (v *Service) AnswerPresence(question []byte) ([]byte, error) {
 }
 
 func (v *Service) answerWho(name string) ([]byte, error) {
-	list, n := v.presence.snapshot(name, v.cfg.MaxPresence)
+	list, n := v.presence.snapshot(name, inPresence, v.cfg.MaxPresence)
 	if n > len(list) {
 		return nil, errCrowd
 	}
@@ -161,7 +174,7 @@ func (v *Service) answerWho(name string) ([]byte, error) {
 }
 
 func (v *Service) answerCount(name string) ([]byte, error) {
-	list, n := v.presence.snapshot(name, 1<<30)
+	list, n := v.presence.snapshot(name, inPresence, 1<<30)
 	out := binary.AppendUvarint(nil, uint64(n))
 	seen := make(map[uint64]struct{}, len(list))
 	for i := range list {

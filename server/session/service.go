@@ -71,6 +71,8 @@ type Parts struct {
 	Requests     Requests
 	Surveyor     Surveyor
 	Hooks        Hooks
+	Members      Members // nil: leaves of clients whose node died are not told
+	UID          string  // this node among others: joins and leaves carry it
 }
 
 // Service is what all sessions of a node share. Make it with New.

@@ -24,6 +24,7 @@ const (
 	fromToken                       // server-side, by the connection token
 	inPresence                      // appears in presence
 	tellsJoins                      // its join and leave are published
+	hearsJoins                      // those of others are sent to it
 	renewable                       // the client renews it with tokens
 )
 
@@ -89,6 +90,9 @@ func (s *Session) add(name string, g grant) *subscription {
 	if g.features.EmitJoinLeave {
 		u.flags |= tellsJoins
 	}
+	if g.features.PushJoinLeave {
+		u.flags |= hearsJoins
+	}
 	if u.expireAt != 0 {
 		s.set(subsExpire, true)
 		s.arm()
@@ -104,7 +108,8 @@ func (s *Session) enter(u *subscription) {
 	if name := u.hub.Channel(); name != "" {
 		u.name = name // one string for all subscribers
 	}
-	if u.is(inPresence) {
+	s.service.watchJoins(u)
+	if u.is(listed) {
 		s.service.presence.add(s, u)
 	}
 	s.tell(u, wire.KindJoin)
@@ -114,9 +119,10 @@ func (s *Session) enter(u *subscription) {
 func (s *Session) drop(u *subscription) {
 	if !u.is(joining) {
 		s.service.parts.Hub.Unsubscribe(&u.hub)
-		if u.is(inPresence) {
+		if u.is(listed) {
 			s.service.presence.remove(u)
 		}
+		s.service.unwatchJoins(u)
 		s.tell(u, wire.KindLeave)
 	}
 	u.name, u.info, u.expireAt, u.flags = "", nil, 0, 0
@@ -139,7 +145,7 @@ func (s *Session) tell(u *subscription, kind wire.Kind) {
 	if !u.is(tellsJoins) {
 		return
 	}
-	err := s.service.parts.Hub.PublishMeta(u.name, nil, &wire.Meta{Kind: kind, Info: s.info(u)})
+	err := s.service.parts.Hub.PublishMeta(u.name, nil, &wire.Meta{Kind: kind, Info: s.info(u), Node: s.service.parts.UID})
 	if err != nil {
 		s.service.stat(s).LostJoins.Add(1)
 	}
