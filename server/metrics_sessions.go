@@ -44,6 +44,11 @@ func sessionFamilies() []family {
 				put(float64(s.Sessions.LostJoins), "lost_join")
 				put(float64(s.Sessions.PartialPresence), "partial_presence")
 			}),
+		labelled("throng_session_presence_questions_total", "Questions about presence: surveys of all nodes, and commands answered out of another one's survey.", counter, "kind",
+			func(s *Snapshot, put putFunc) {
+				put(float64(s.Sessions.PresenceSurveys), "survey")
+				put(float64(s.Sessions.SharedPresence), "shared")
+			}),
 		single("throng_hub_not_json_publications_total", "Publications that JSON clients did not get because their data is not JSON, per shard.", counter,
 			func(s *Snapshot) float64 { return float64(s.NotJSON) }),
 	}

@@ -52,15 +52,17 @@ func TestPresence(t *testing.T) {
 			a.wantReply("itself", `{"id":5,"presence_stats":{"num_clients":1,"num_users":1}}`)
 			b.send(`{"id":2,"subscribe":{"channel":"chat:1"}}`)
 			b.wantReply("subscribed", `{"id":2,"subscribe":{}}`)
+			w.advance(defaultPresenceReuse)
 			a.send(`{"id":6,"presence_stats":{"channel":"chat:1"}}`)
 			a.wantReply("one user on two nodes", `{"id":6,"presence_stats":{"num_clients":2,"num_users":1}}`)
-			all, err := w.nodes[1].service.Presence(t.Context(), "chat:1")
+			all, err := w.nodes[1].service.Presence(w.t.Context(), "chat:1")
 			if err != nil || len(all.Presence) != 2 || all.Presence[a.s.clientID()] == nil || all.Presence[b.s.clientID()].User != "1" {
 				t.Errorf("%v, %v", all, err)
 			}
+			w.advance(defaultPresenceReuse)
 			w.nodes[1].silent = true
 			a.send(`{"id":7,"presence_stats":{"channel":"chat:1"}}`)
-			a.wantReply("what is known", `{"id":7,"presence_stats":{"num_clients":1,"num_users":1}}`)
+			a.wantReply("nobody knows", `{"id":7,"error":{"code":100,"message":"internal server error","temporary":true}}`)
 			if n := w.nodes[0].service.Stats().PartialPresence; n != 1 {
 				t.Errorf("%d partial answers counted", n)
 			}
@@ -74,6 +76,7 @@ func TestPresence(t *testing.T) {
 			a.wantReply("a crowd", `{"id":8,"error":{"code":106,"message":"limit exceeded"}}`)
 			a.wantReply("can be counted", `{"id":9,"presence_stats":{"num_clients":4,"num_users":3}}`)
 			b.s.Closed(wire.CloseAbnormal)
+			w.advance(defaultPresenceReuse)
 			a.send(`{"id":10,"presence_stats":{"channel":"chat:1"}}`)
 			a.wantReply("who is gone is gone", `{"id":10,"presence_stats":{"num_clients":3,"num_users":3}}`)
 			a.send(`{"id":11,"presence":{"channel":"news"}}`)
@@ -104,7 +107,7 @@ func TestPresenceCountsAUserOnce(t *testing.T) {
 			c.send(`{"id":2,"subscribe":{"channel":"chat:1"}}`)
 			c.wantReply("subscribed", `{"id":2,"subscribe":{}}`)
 		}
-		answer, err := w.nodes[0].service.AnswerPresence([]byte("cchat:1"))
+		answer, err := w.nodes[0].service.AnswerPresence([]byte("Cother\nchat:1"))
 		if err != nil || len(answer) != 1+8 || answer[0] != 3 {
 			t.Errorf("%x, %v", answer, err)
 		}
@@ -134,7 +137,7 @@ func TestPresenceTellsWhatAnswersCannotBeSaidInJSON(t *testing.T) {
 		c.send(`{"id":1,"connect":{}}`, `{"id":2,"presence":{"channel":"chat:1"}}`)
 		c.wantReply("connected", `{"id":1,"connect":{"client":"ID","subs":{"chat:1":{}},"ping":25,"pong":true}}`)
 		c.wantReply("the binary info is left out", `{"id":2,"presence":{"presence":{"ID":{"user":"7","client":"ID","chan_info":"i"}}}}`)
-		all, err := w.nodes[0].service.Presence(t.Context(), "chat:1")
+		all, err := w.nodes[0].service.Presence(w.t.Context(), "chat:1")
 		if err != nil || string(all.Presence[c.s.clientID()].ConnInfo) != "\xff" {
 			t.Errorf("the server API sees it: %v, %v", all, err)
 		}

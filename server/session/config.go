@@ -49,6 +49,10 @@ type Config struct {
 	// MaxPresence is the most clients a presence result may list, else error 106: it is one frame, and must fit the
 	// outbox. Default 5,000. presence_stats has no such limit.
 	MaxPresence int
+	// PresenceReuse is how long what the other nodes said of a channel answers the next question about it: however many clients
+	// ask, a channel costs at most one survey in that time. What is on this node is never old. Default 100 ms; negative: only
+	// questions at the same moment share an answer.
+	PresenceReuse time.Duration
 }
 
 const (
@@ -60,6 +64,7 @@ const (
 	defaultMaxCommands    = 512
 	defaultMaxPending     = 128 << 10
 	defaultMaxPresence    = 5000
+	defaultPresenceReuse  = 100 * time.Millisecond
 )
 
 func (c Config) withDefaults() Config {
@@ -69,6 +74,7 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.StaleTimeout, defaultStaleTimeout}, {&c.PingInterval, defaultPingInterval}, {&c.ExpiredCloseDelay, defaultGrace},
 		{&c.ExpiredSubCloseDelay, defaultGrace}, {&c.RefreshRetry, defaultRefreshRetry}, {&c.RequestTimeout, defaultRequestTimeout},
+		{&c.PresenceReuse, defaultPresenceReuse},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value

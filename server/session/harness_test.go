@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -144,6 +145,8 @@ type node struct {
 	connect  *slowKeys
 	sub      *slowKeys
 	silent   bool // does not answer surveys
+	asked    int  // surveys
+	delay    time.Duration
 	clients  []*client
 }
 
@@ -220,7 +223,7 @@ func (w *world) start(o setup) *node {
 	}
 	n.tokens = tokens
 	n.connect, n.sub = &slowKeys{Verifier: tokens.Connection}, &slowKeys{Verifier: tokens.Subscription}
-	parts := Parts{Hub: n.hub, Rules: rulesOf(w.t, o.rules), Connection: n.connect, Subscription: n.sub, Requests: &n.pool, Hooks: o.hooks, Surveyor: n}
+	parts := Parts{Hub: n.hub, Rules: rulesOf(w.t, o.rules), Connection: n.connect, Subscription: n.sub, Requests: &n.pool, Hooks: o.hooks, Surveyor: n, UID: fmt.Sprint("node", len(w.nodes))}
 	if o.alone {
 		parts.Surveyor = nil
 	}
@@ -294,6 +297,8 @@ func (n *node) Survey(_ context.Context, op string, question []byte) (answers []
 	if op != PresenceOp {
 		return nil, 0, errors.New("unknown survey " + op)
 	}
+	n.asked++
+	time.Sleep(n.delay)
 	for _, other := range n.w.nodes {
 		a, err := other.service.AnswerPresence(question)
 		if other.silent || err != nil {

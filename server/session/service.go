@@ -56,7 +56,8 @@ type Verifier interface {
 type Requests interface{ Go(fn func()) bool }
 
 // Surveyor asks all nodes, this one included, which answer with Service.AnswerPresence. It may block until ctx ends. answers
-// are those that came; silent is how many nodes did not answer that should have, err is nil even then.
+// are those that came; silent is how many nodes did not answer that should have, err is nil even then. A node that is known to be
+// gone has no clients, and is not silent.
 type Surveyor interface {
 	Survey(ctx context.Context, op string, payload []byte) (answers [][]byte, silent int, err error)
 }
@@ -77,15 +78,16 @@ type Parts struct {
 
 // Service is what all sessions of a node share. Make it with New.
 type Service struct {
-	cfg      Config
-	parts    Parts // but Rules
-	rules    atomic.Pointer[channel.Rules]
-	start    time.Time
-	modes    [2]mode // by wire.Protocol
-	users    users
-	presence presence
-	stats    counters
-	codes    codeCounts
+	cfg       Config
+	parts     Parts // but Rules
+	rules     atomic.Pointer[channel.Rules]
+	start     time.Time
+	modes     [2]mode // by wire.Protocol
+	users     users
+	presence  presence
+	inquiries inquiries
+	stats     counters
+	codes     codeCounts
 }
 
 // mode is what sessions of one encoding have in common.

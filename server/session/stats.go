@@ -23,6 +23,8 @@ type stat struct {
 	ServerUnsubscribes atomic.Uint64
 	LostJoins          atomic.Uint64
 	PartialPresence    atomic.Uint64
+	PresenceSurveys    atomic.Uint64
+	SharedPresence     atomic.Uint64
 	sessions           atomic.Int64
 	subscriptions      atomic.Int64
 	_                  [64]byte
@@ -74,7 +76,9 @@ type Stats struct {
 	Disconnects        map[wire.CloseCode]uint64 // connections ended by sessions, by code; 0 is the application's own codes
 	ServerUnsubscribes uint64                    // subscriptions ended by the server
 	LostJoins          uint64                    // joins and leaves that the broker had no room for
-	PartialPresence    uint64                    // presence questions that some node did not answer
+	PartialPresence    uint64                    // presence surveys that some node did not answer: failed
+	PresenceSurveys    uint64                    // questions about presence put to all nodes
+	SharedPresence     uint64                    // presence commands answered out of the survey for another one
 }
 
 // Stats may be called by any goroutine.
@@ -95,6 +99,8 @@ func (v *Service) Stats() Stats {
 		s.ServerUnsubscribes += st.ServerUnsubscribes.Load()
 		s.LostJoins += st.LostJoins.Load()
 		s.PartialPresence += st.PartialPresence.Load()
+		s.PresenceSurveys += st.PresenceSurveys.Load()
+		s.SharedPresence += st.SharedPresence.Load()
 		for m := range st.Commands {
 			s.Commands[wire.Method(m)] += st.Commands[m].Load()
 		}
