@@ -99,11 +99,13 @@ type ServiceReply struct{ Data []byte }
 
 // Node is what a node tells of itself with each heartbeat.
 type Node struct {
-	UID     string     `json:"uid"`  // of this process: made at random when it starts
-	Name    string     `json:"name"` // as the operator calls it
-	Version string     `json:"version"`
-	Started time.Time  `json:"started"`
-	Counts  NodeCounts `json:"counts"` // at its last heartbeat
+	UID     string    `json:"uid"`  // of this process: made at random when it starts
+	Name    string    `json:"name"` // as the operator calls it
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Link counts its connects to NATS: what it said between two of them may be lost.
+	Link   uint64     `json:"link,omitempty"`
+	Counts NodeCounts `json:"counts"` // at its last heartbeat
 }
 
 // NodeCounts are the sizes a node reports.
@@ -261,13 +263,13 @@ func (c *Control) Nodes() []Node { return c.nodes() }
 // UID is this node's.
 func (c *Control) UID() string { return c.self.UID }
 
-// Neighbours appends the UIDs of the other nodes known at this moment to dst. A node is known from its first heartbeat until it
+// Neighbours appends the other nodes known at this moment to dst, in no order. A node is known from its first heartbeat until it
 // says goodbye or has been silent for ForgetAfter while this node's own link was up.
-func (c *Control) Neighbours(dst []string) []string {
+func (c *Control) Neighbours(dst []Node) []Node {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for uid := range c.known {
-		dst = append(dst, uid)
+	for _, n := range c.known {
+		dst = append(dst, n.node)
 	}
 	return dst
 }

@@ -184,6 +184,7 @@ func (c *Control) answerSubject(id uint64) string {
 
 func (c *Control) describe() Node {
 	n := c.self
+	n.Link = c.link.up()
 	if counts := c.counts.Load(); counts != nil {
 		n.Counts = (*counts)()
 	}

@@ -46,7 +46,8 @@ var layers = map[string]layer{
 		may:   []string{"throng/server/wire", "throng/server/hub", "throng/server/auth", "throng/server/channel"},
 		never: noIO, calm: true,
 	},
-	"server/hub": {may: []string{"throng/server/wire"}, never: noIO},
+	"server/members": {may: []string{"throng/server/hub", "throng/server/wire"}, never: noIO},
+	"server/hub":     {may: []string{"throng/server/wire"}, never: noIO},
 	"server/channel": {
 		may:   []string{"throng/server/wire", "go.yaml.in/yaml/v3"},
 		never: noIO, calm: true,

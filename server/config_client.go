@@ -29,6 +29,12 @@ type ClientConfig struct {
 	MaxPending int `yaml:"max_pending_bytes"`
 	// MaxPresence is the most clients a presence result lists. Default 5000.
 	MaxPresence int `yaml:"max_presence"`
+	// PresenceReuse is how long the other nodes' answer about a channel's presence serves further questions. Default 100ms.
+	PresenceReuse time.Duration `yaml:"presence_reuse"`
+	// MaxMembers and MaxMemberBytes bound what is kept of clients on other nodes, of one channel and in all, in channels whose
+	// joins and leaves somebody here hears. Beyond them a node that dies takes its clients along silently. Defaults 10000, 67108864.
+	MaxMembers     int   `yaml:"max_members"`
+	MaxMemberBytes int64 `yaml:"max_member_bytes"`
 	// UserConnectionLimit per user and node, else 3504. Default 0: none.
 	UserConnectionLimit int `yaml:"user_connection_limit"`
 	// CommandRate and its like are commands per second of one connection, and of one user on this node. Default 0: no limit.
@@ -45,7 +51,7 @@ func (c *ClientConfig) session() session.Config {
 	return session.Config{
 		AllowAnonymous: c.AllowAnonymous, Insecure: c.Insecure, SendTime: c.SendTime,
 		StaleTimeout: c.StaleTimeout, ExpiredCloseDelay: c.ExpiredCloseDelay, ExpiredSubCloseDelay: c.ExpiredSubCloseDelay,
-		RequestTimeout: c.RequestTimeout, MaxCommands: c.MaxCommands, MaxPending: c.MaxPending, MaxPresence: c.MaxPresence,
+		RequestTimeout: c.RequestTimeout, MaxCommands: c.MaxCommands, MaxPending: c.MaxPending, MaxPresence: c.MaxPresence, PresenceReuse: c.PresenceReuse,
 		UserConnectionLimit: c.UserConnectionLimit, CommandRate: c.CommandRate, CommandBurst: c.CommandBurst,
 		UserCommandRate: c.UserCommandRate, UserCommandBurst: c.UserCommandBurst,
 	}

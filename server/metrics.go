@@ -9,6 +9,7 @@ import (
 	"throng/broker"
 	"throng/server/hub"
 	"throng/server/livechat"
+	"throng/server/members"
 	"throng/server/session"
 	"throng/server/ws"
 )
@@ -22,6 +23,7 @@ type Snapshot struct {
 	Chat   livechat.Stats
 
 	Sessions session.Stats
+	Members  members.Stats
 	Control  broker.ControlStats
 	API      apiFigures
 	Proxy    proxyFigures

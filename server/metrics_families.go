@@ -15,7 +15,7 @@ const (
 
 // metricFamilies is the one table of metrics. Names are throng_<package>_<noun>_<unit>[_total].
 func metricFamilies() []family {
-	return slices.Concat(nodeFamilies(), wsConnectionFamilies(), wsTrafficFamilies(), hubFamilies(), brokerFamilies(), brokerStateFamilies(), chatFamilies(), sessionFamilies(), controlFamilies(), apiFamilies())
+	return slices.Concat(nodeFamilies(), wsConnectionFamilies(), wsTrafficFamilies(), hubFamilies(), brokerFamilies(), brokerStateFamilies(), chatFamilies(), sessionFamilies(), controlFamilies(), memberFamilies(), apiFamilies())
 }
 
 // single is a family of one sample without labels.

@@ -20,6 +20,7 @@ import (
 	"throng/server/httpapi"
 	"throng/server/hub"
 	"throng/server/livechat"
+	"throng/server/members"
 	"throng/server/proxy"
 	"throng/server/session"
 	"throng/server/ws"
@@ -40,6 +41,7 @@ type node struct {
 	tokens      *auth.Tokens
 	control     *broker.Control
 	rules       atomic.Pointer[channel.Rules]
+	members     *members.Table
 	sessions    *session.Service
 	proxies     *proxy.Proxies
 	api         *httpapi.API
@@ -124,7 +126,9 @@ func (n *node) receive(m broker.Message) {
 		n.hub.Deliver(p)
 		return
 	}
-	n.hub.Receive(p, m.Meta)
+	if m.Meta == "" || !n.members.Receive(m.Channel, m.Meta) {
+		n.hub.Receive(p, m.Meta)
+	}
 }
 
 // storeDir is where the embedded server keeps its files; without a data directory the --nats-config has to say it.
@@ -232,7 +236,7 @@ func (n *node) ready() bool { return n.notDraining() == nil && n.broker.Ready() 
 func (n *node) snapshot() Snapshot {
 	return Snapshot{
 		WS: n.ws.Stats(), Hub: n.hub.Stats(), Broker: n.broker.Stats(), Chat: n.chat.Stats(),
-		Sessions: n.sessions.Stats(), Control: n.control.Stats(), NotJSON: n.encoders.NotJSON(),
+		Sessions: n.sessions.Stats(), Control: n.control.Stats(), Members: n.members.Stats(), NotJSON: n.encoders.NotJSON(),
 		API: apiFiguresOf(n.api.Stats()), Proxy: proxyFiguresOf(n.proxies.Stats()),
 		ConnectionLimit: n.connections, Ready: n.ready(), Draining: n.draining.Load(), LogSuppressed: n.logLimit.Suppressed(),
 	}
@@ -285,6 +289,7 @@ func (n *node) drain() error {
 	n.trimmer.close()
 	n.chat.Close()
 	n.proxies.Close(ctx)
+	n.members.Close()
 	n.control.Close()
 	err := n.broker.Drain(ctx)
 	n.tokens.Close()
@@ -322,6 +327,9 @@ func (n *node) abandon() {
 	}
 	if n.proxies != nil {
 		n.proxies.Close(ctx)
+	}
+	if n.members != nil {
+		n.members.Close()
 	}
 	if n.control != nil {
 		n.control.Close()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -54,22 +53,6 @@ func (p *requestPool) Go(fn func()) bool {
 	return true
 }
 
-// surveyor asks all nodes by the control plane.
-type surveyor struct{ control *broker.Control }
-
-// Survey implements session.Surveyor.
-func (s surveyor) Survey(ctx context.Context, op string, payload []byte) (answers [][]byte, silent int, err error) {
-	all, err := s.control.Survey(ctx, op, payload)
-	for _, a := range all.Answers {
-		if a.Err != nil {
-			silent++
-			continue
-		}
-		answers = append(answers, a.Data)
-	}
-	return answers, silent + len(all.Silent), err
-}
-
 // startHub makes the hub, with the wire forms of everybody who listens.
 func (n *node) startHub() {
 	c := n.cfg
@@ -109,11 +92,14 @@ func (n *node) startSessions() (err error) {
 	sc.NodeID, sc.Version = c.NodeID, readVersion().Version
 	sc.PingInterval = wholeSeconds(c.PingInterval)
 	sc.KeepAliveJSON, sc.KeepAliveProtobuf = keepAliveJSON, keepAliveProtobuf
+	n.startMembers()
 	n.sessions = session.New(sc, session.Parts{
+		Members: n.members, UID: n.control.UID(),
 		Hub: n.hub, Rules: rules, Connection: n.tokens.Connection, Subscription: n.tokens.Subscription,
 		Requests: n.requests, Surveyor: surveyor{n.control}, Hooks: hooks(n.proxies),
 	})
 	n.control.HandleSurvey(session.PresenceOp, n.sessions.AnswerPresence)
+	n.control.HandleSurvey(membersOp, n.members.Answer)
 	n.control.SetCounts(n.counts)
 	return nil
 }

@@ -12,8 +12,8 @@
 //   - When the first client comes, all nodes are asked once who is there: a seed. Many channels share one question, there is
 //     at most one question at a time, and a pause between two. What joins or leaves while a question is out is newer than its
 //     answers, which do not count for it.
-//   - Another node that appears, or comes back, is asked about all rosters, and so is every node when this one had lost its link:
-//     what differs is told to the local subscribers as joins and leaves. The first seed of a roster is told to nobody, for
+//   - Another node that appears, comes back, or had lost its link for a moment, is asked about all rosters, and so is every node
+//     when this one had lost its own: what differs is told to the local subscribers as joins and leaves. The first seed of a roster is told to nobody, for
 //     clients read presence themselves when they subscribe.
 //
 // # When a node is gone

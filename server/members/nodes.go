@@ -12,9 +12,11 @@ type origin struct {
 	members atomic.Int64
 	away    atomic.Bool // gone, as far as is known: its answers are old
 	mourned atomic.Bool // was gone once: leaves of clients that are not on a roster have been told
+	spoke   atomic.Bool // a join was heard since the watch last looked: it is not gone, though it is not known
 
 	// The watch's own.
 	known  bool          // the control plane knew it when last looked
+	link   uint64        // its connects then
 	absent time.Duration // since when it does not; 0: it does
 }
 
@@ -73,9 +75,9 @@ func (t *Table) runWatch() {
 
 // watch compares the nodes there are with those there were.
 type watch struct {
-	t    *Table
-	link uint64
-	uids []string
+	t          *Table
+	link       uint64
+	neighbours []Neighbour
 }
 
 func (w *watch) look(now time.Duration) {
@@ -86,18 +88,18 @@ func (w *watch) look(now time.Duration) {
 	}
 	again := w.link != 0 && w.link != link
 	w.link = link
-	w.uids = t.parts.Cluster.Neighbours(w.uids[:0])
-	here := make(map[*origin]bool, len(w.uids))
-	for _, uid := range w.uids {
-		o := t.nodes.of(uid)
+	w.neighbours = t.parts.Cluster.Neighbours(w.neighbours[:0])
+	here := make(map[*origin]bool, len(w.neighbours))
+	for _, n := range w.neighbours {
+		o := t.nodes.of(n.UID)
 		if o == nil {
 			continue
 		}
 		here[o] = true
-		if !o.known || again {
-			o.known, o.absent = true, 0
+		if !o.known || again || o.link != n.Link {
+			o.known, o.absent, o.link = true, 0, n.Link
 			o.away.Store(false)
-			t.queue.sweep(uid)
+			t.queue.sweep(n.UID)
 		}
 	}
 	for _, o := range t.nodes.all() {
@@ -109,7 +111,7 @@ func (w *watch) look(now time.Duration) {
 
 // missed is called for each node that is not there.
 func (w *watch) missed(o *origin, now time.Duration) {
-	if o.absent == 0 {
+	if spoke := o.spoke.Swap(false); o.absent == 0 || spoke && !o.known {
 		o.absent = now
 	}
 	if !o.known && now-o.absent < w.t.cfg.StrangerGrace {

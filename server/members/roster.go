@@ -28,10 +28,15 @@ type roster struct {
 	degraded bool // over a limit: nothing is kept
 	dead     bool // forgotten
 	asking   bool // a question is out
-	// touched are the clients that came or went since then, ghosts those that an answer did not name any more: their own leave
-	// may still be on its way.
-	touched, ghosts map[string]struct{}
+	// touched are the clients that came or went since then.
+	touched map[string]struct{}
+	// left are the clients whose leave was told though it was not heard: it may still be on its way, or they come back.
+	left   map[string]struct{}
+	leftAt time.Duration // when one was added last
 }
+
+// leftKept is how long left is kept at least, seconds longer than anything is on its way.
+const leftKept = time.Minute
 
 // member is a client on another node.
 type member struct {
@@ -61,7 +66,8 @@ func (t *Table) hear(r *roster, from *origin, m *wire.Meta) bool {
 		mark(&r.touched, id)
 	}
 	if m.Kind == wire.KindJoin {
-		delete(r.ghosts, id)
+		from.spoke.Store(true)
+		delete(r.left, id)
 		if old := r.from[from][id]; old != nil && old.told {
 			return false
 		}
@@ -71,8 +77,8 @@ func (t *Table) hear(r *roster, from *origin, m *wire.Meta) bool {
 	if t.drop(r, from, id) {
 		return true
 	}
-	if _, ghost := r.ghosts[id]; ghost {
-		delete(r.ghosts, id)
+	if _, told := r.left[id]; told {
+		delete(r.left, id)
 		return false
 	}
 	return !from.mourned.Load()
@@ -135,7 +141,7 @@ func (t *Table) empty(r *roster) {
 	}
 	t.members.Add(int64(-r.count))
 	t.bytes.Add(-r.size)
-	r.from, r.touched, r.ghosts, r.count, r.size = nil, nil, nil, 0, 0
+	r.from, r.touched, r.left, r.count, r.size = nil, nil, nil, 0, 0
 }
 
 // degrade gives up keeping r, whose lock the caller holds.
@@ -159,17 +165,27 @@ func (t *Table) mourn(from *origin) {
 func (t *Table) mournIn(r *roster, from *origin) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for id, m := range r.from[from] {
-		t.drop(r, from, id)
-		t.tell(r, wire.KindLeave, from, m.info)
+	for _, m := range r.from[from] {
+		t.bury(r, from, m)
 		t.count.mourned.Add(1)
 	}
 }
 
+// bury tells the leave of a member that did not tell it itself. The caller holds r's lock.
+func (t *Table) bury(r *roster, from *origin, m *member) {
+	t.drop(r, from, m.info.Client)
+	mark(&r.left, m.info.Client)
+	r.leftAt = t.now()
+	t.tell(r, wire.KindLeave, from, m.info)
+}
+
 // ask begins a question: from now on answers are older than what is heard.
-func (r *roster) ask() {
+func (r *roster) ask(now time.Duration) {
 	r.mu.Lock()
-	r.asking, r.touched, r.ghosts = true, nil, nil
+	r.asking, r.touched = true, nil
+	if now-r.leftAt > leftKept {
+		r.left = nil
+	}
 	r.mu.Unlock()
 }
 
@@ -207,13 +223,16 @@ func (t *Table) learn(r *roster, from *origin, infos []*wire.ClientInfo) {
 		if _, newer := r.touched[info.Client]; newer || r.from[from][info.Client] != nil {
 			continue
 		}
-		t.enter(r, from, &member{info, r.seeded})
-		if r.seeded {
+		_, back := r.left[info.Client]
+		delete(r.left, info.Client)
+		news := r.seeded || back
+		t.enter(r, from, &member{info, news})
+		if news {
 			t.tell(r, wire.KindJoin, from, info)
 			t.count.found.Add(1)
 		}
 	}
-	if !r.seeded || r.degraded || from.away.Load() {
+	if r.degraded || from.away.Load() {
 		return
 	}
 	for id, m := range r.from[from] {
@@ -221,9 +240,7 @@ func (t *Table) learn(r *roster, from *origin, infos []*wire.ClientInfo) {
 		if _, is := here[id]; is || newer {
 			continue
 		}
-		t.drop(r, from, id)
-		mark(&r.ghosts, id)
-		t.tell(r, wire.KindLeave, from, m.info)
+		t.bury(r, from, m)
 		t.count.missed.Add(1)
 	}
 }

@@ -170,7 +170,7 @@ func (t *Table) inquire(to string, batch []*roster) {
 	names := make([]string, len(batch))
 	for i, r := range batch {
 		names[i] = r.name
-		r.ask()
+		r.ask(t.now())
 	}
 	t.count.questions.Add(1)
 	whole := make([]bool, len(batch))

@@ -22,13 +22,19 @@ type Hub interface {
 type Cluster interface {
 	// UID is this node's, as joins and leaves carry it.
 	UID() string
-	// Neighbours appends the uids of the other nodes there are at this moment to dst; does not block.
-	Neighbours(dst []string) []string
+	// Neighbours appends the other nodes there are at this moment to dst; does not block.
+	Neighbours(dst []Neighbour) []Neighbour
 	// Link counts the connects of this node, 0 while it is cut off; does not block.
 	Link() uint64
 	// Survey puts a question to all nodes, or to the one with the uid to. It may block until ctx ends. missing is how many nodes
 	// should have answered and did not, or had no answer; err is for when nobody, or not everybody, could be asked.
 	Survey(ctx context.Context, to string, question []byte) (answers []Answer, missing int, err error)
+}
+
+// Neighbour is another node.
+type Neighbour struct {
+	UID  string
+	Link uint64 // counts its connects: what it said between two of them may be lost
 }
 
 // Answer is one node's answer to a question.
