@@ -83,9 +83,11 @@ func (c *country) found(cfg Config) *town {
 		c: c, uid: fmt.Sprint("N", len(c.nodes)), road: make(chan message, 10_000), link: 1,
 		here: map[string]map[string]wire.ClientInfo{}, heard: map[string][]string{}, known: map[string]time.Time{},
 	}
-	c.nodes = append(c.nodes, n)
 	c.mu.Unlock()
 	n.table = New(cfg, Parts{Hub: n, Cluster: n, Sync: func(context.Context) error { return nil }, Local: n.local})
+	c.mu.Lock()
+	c.nodes = append(c.nodes, n)
+	c.mu.Unlock()
 	c.wg.Go(n.travel)
 	return n
 }
