@@ -86,6 +86,7 @@ var clashes = []struct{ args, want string }{
 	{"--publish-queue-bytes=4KiB", `--publish-queue-bytes "4KiB": cannot hold one message of max-message 64KiB; raise it, or lower --max-message`},
 	{"--pong-timeout=26s", `--pong-timeout "26s": is longer than ping-interval 25s; lower it, or raise --ping-interval: one ping is under way at a time`},
 	{"--accept-burst=10", `--accept-burst "10": has no effect without accept-rate; give --accept-rate, or drop it`},
+	{"--trusted-proxies=10.0.0.1 --address-connections=0", `--trusted-proxies "10.0.0.1/32": has no effect without address-connections; set --address-connections, or drop it`},
 	{"--http-header-timeout=20s", `--http-header-timeout "20s": is longer than http-read-timeout 15s; lower it, or raise --http-read-timeout, which covers the head too`},
 }
 
