@@ -56,15 +56,20 @@ type streamFacts struct {
 }
 
 func (n *NATS) newStream(c StreamConfig, wake chan struct{}) *stream {
-	token := namespaceToken(c.Namespace)
-	root := n.cfg.Prefix + "."
-	st := &stream{
-		namespace: c.Namespace, name: histName(n.cfg.Prefix, token), cfg: c, wake: wake, apply: true,
-		subject: root + histToken + "." + token + ".>", epochAt: root + epochToken + "." + token,
-		codec: codec{live: root + histToken + "." + token + ".", max: n.codec.max},
-	}
+	st := newStreamOf(n.cfg.Prefix, c)
+	st.codec.max, st.wake = n.codec.max, wake
 	st.init()
 	return st
+}
+
+// newStreamOf has the names and the configuration only.
+func newStreamOf(prefix string, c StreamConfig) *stream {
+	token, root := namespaceToken(c.Namespace), prefix+"."
+	return &stream{
+		namespace: c.Namespace, name: histName(prefix, token), cfg: c, apply: true,
+		subject: root + histToken + "." + token + ".>", epochAt: root + epochToken + "." + token,
+		codec: codec{live: root + histToken + "." + token + "."},
+	}
 }
 
 func (n *NATS) newOnce(c StreamConfig, wake chan struct{}) *stream {

@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"throng/broker"
-	"throng/server/demo"
 	"throng/server/hub"
 	"throng/server/livechat"
 	"throng/server/members"
@@ -28,7 +27,6 @@ type Snapshot struct {
 	Control  broker.ControlStats
 	API      apiFigures
 	Proxy    proxyFigures
-	Demo     demo.Stats
 	NotJSON  uint64 // publications JSON clients did not get because their data is not JSON
 
 	ConnectionLimit int    // clients this node may hold

@@ -2,7 +2,7 @@ package doctor
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -262,22 +262,46 @@ func TestFullDisk(t *testing.T) {
 func TestStreamsAreComparedWithTheConfiguration(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, natstest.Config{})
+	makeStreams(t, s.URL(), chat)
+	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: chat}), true, want{OK, "stream", "as configured, 1 replica, 1 message"})
+	other := []broker.StreamConfig{{Namespace: "chat", Size: 50, MaxAge: time.Minute, MaxBytes: 1 << 20, Storage: "memory", Replicas: 3}}
+	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: other}), false,
+		want{Warn, "stream", `storage is "file" and "memory" is configured`}, want{Warn, "stream", "max_age is 3600000000000 in NATS and 60000000000 in"},
+		want{Warn, "stream", "max_msgs_per_subject is 101 in NATS and 51 in"}, want{Fail, "cluster", "wants 3 replicas"})
+}
+
+// A stream of somebody else by the name of ours is told apart.
+func TestForeignStreamInOurPlace(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Config{})
 	js, err := jetstream.New(s.Connect())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := jetstream.StreamConfig{
-		Name: "throng_hist_chat", Subjects: []string{"throng.hist.chat.>", "throng.epoch.chat"}, MaxMsgsPerSubject: 101, MaxAge: time.Hour, AllowDirect: true,
-		RePublish: &jetstream.RePublish{Source: "throng.hist.chat.>", Destination: "throng.live.>"},
-	}
-	if _, err := js.CreateStream(limit(t), cfg); err != nil {
+	if _, err := js.CreateStream(limit(t), jetstream.StreamConfig{Name: "throng_hist_chat", Subjects: []string{"mine"}}); err != nil {
 		t.Fatal(err)
 	}
-	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: chat}), true, want{OK, "stream", "as configured, 1 replica, 0 messages"})
-	other := []broker.StreamConfig{{Namespace: "chat", Size: 50, MaxAge: time.Minute, MaxBytes: 1 << 20, Storage: "memory", Replicas: 3}}
-	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: other}), false,
-		want{Warn, "stream", "storage is File, the configuration wants Memory"}, want{Warn, "stream", "max_age is 1h0m0s, the configuration wants 1m0s"},
-		want{Warn, "stream", "max_msgs_per_subject is 101, the configuration wants 51"}, want{Fail, "cluster", "wants 3 replicas"})
+	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: chat}), false,
+		want{Fail, "stream", "none of Throng's"}, want{Fail, "stream", "does not answer direct gets"})
+}
+
+// makeStreams has a node's own code make them.
+func makeStreams(t *testing.T, url string, streams []broker.StreamConfig) {
+	t.Helper()
+	n, err := broker.Connect(broker.Config{URLs: strings.Split(url, ","), Logger: slog.New(slog.DiscardHandler)}, func(broker.Message) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	s, err := n.Streams(broker.StreamsConfig{Streams: streams})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(natstest.Patience); !s.Status()[0].Ready; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%+v", s.Status())
+		}
+	}
 }
 
 func TestClusterOfThree(t *testing.T) {
@@ -288,16 +312,7 @@ func TestClusterOfThree(t *testing.T) {
 	cfg := Config{URLs: urls, Streams: three, Write: true}
 	check(t, Examine(limit(t), cfg), true, want{OK, "reach", "3 of 3 addresses"}, want{OK, "cluster", "natstest, seen of it: n1, n2, n3"},
 		want{OK, "writing", "a stored publication is acknowledged"})
-	js, err := jetstream.New(c.Connect())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(limit(t), jetstream.StreamConfig{
-		Name: "throng_hist_chat", Subjects: []string{"throng.hist.chat.>"}, MaxMsgsPerSubject: 101, MaxAge: time.Hour, AllowDirect: true, Replicas: 3,
-		RePublish: &jetstream.RePublish{Source: "throng.hist.chat.>", Destination: "throng.live.>"},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	makeStreams(t, c.URL(), three)
 	c.WaitCurrent("throng_hist_chat")
 	cfg.Write = false
 	check(t, Examine(limit(t), cfg), true, want{OK, "stream", "3 replicas, led by n"})
@@ -405,72 +420,6 @@ func TestPermissionPatterns(t *testing.T) {
 		if got := s.allows(c.subject); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
-	}
-}
-
-func TestEmbeddedServerIsForeseen(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	conf := func(text string) string {
-		path := filepath.Join(t.TempDir(), "nats.conf")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	three := []broker.StreamConfig{{Namespace: "chat", Replicas: 3}}
-	for name, c := range map[string]struct {
-		cfg  EmbeddedConfig
-		fit  bool
-		want want
-	}{
-		"plain":              {EmbeddedConfig{StoreDir: filepath.Join(dir, "not", "yet"), Streams: chat}, true, want{OK, "store", " free, JetStream may use "}},
-		"no directory":       {EmbeddedConfig{}, false, want{Fail, "store", "give --data-dir"}},
-		"a file in the way":  {EmbeddedConfig{StoreDir: filepath.Join(file, "x")}, false, want{Fail, "store", "cannot be written"}},
-		"too large messages": {EmbeddedConfig{StoreDir: dir, MaxMessage: 2 << 20}, false, want{Fail, "payload", "--nats-config"}},
-		"replicas":           {EmbeddedConfig{StoreDir: dir, Streams: three}, false, want{Fail, "cluster", "wants 3 replicas"}},
-		"bad config":         {EmbeddedConfig{ConfigFile: conf("jetstream {")}, false, want{Fail, "config", "nats.conf"}},
-		"no JetStream":       {EmbeddedConfig{ConfigFile: conf("listen: -1"), Streams: chat}, false, want{Fail, "jetstream", "does not switch it on"}},
-		"sync always": {EmbeddedConfig{ConfigFile: conf(fmt.Sprintf("jetstream { store_dir: %q, sync_interval: always }", dir)), Streams: chat}, true,
-			want{OK, "sync", "before it is acknowledged"}},
-		"a cluster": {EmbeddedConfig{ConfigFile: conf(fmt.Sprintf("cluster { name: c, listen: \"127.0.0.1:-1\", routes: [\"nats://127.0.0.1:1\"] }, jetstream { store_dir: %q }", dir)), Streams: three}, true,
-			want{OK, "cluster", "c, 1 route"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r, running := ExamineEmbedded(c.cfg)
-			check(t, r, c.fit, c.want)
-			if running {
-				t.Error("a node is said to run there")
-			}
-		})
-	}
-	if _, err := os.Stat(filepath.Join(dir, "not")); err == nil {
-		t.Error("a directory was made")
-	}
-	tmpfs, _ := ExamineEmbedded(EmbeddedConfig{StoreDir: natstest.Tmpfs(t, 4<<20)})
-	check(t, tmpfs, true, want{Warn, "store", "it is in memory"})
-}
-
-func TestRunningNodeIsSeenByItsLock(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "jetstream")
-	e, err := broker.StartEmbedded(broker.EmbeddedConfig{NodeID: "n", StoreDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Shutdown)
-	r, running := ExamineEmbedded(EmbeddedConfig{StoreDir: dir})
-	check(t, r, true, want{Note, "store", fmt.Sprintf("in use by process %d", os.Getpid())})
-	if !running {
-		t.Error("not seen")
-	}
-	e.Shutdown()
-	if _, running := ExamineEmbedded(EmbeddedConfig{StoreDir: dir}); running {
-		t.Error("still seen")
 	}
 }
 

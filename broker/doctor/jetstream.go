@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"throng/broker"
 )
 
 // account is the answer to $JS.API.INFO.
@@ -129,9 +131,9 @@ func (x *examination) limit(what string, usedOf [2]int64, show func(int64) strin
 // mayManage finds out, by requests that say nothing and are refused for it, whether this user may create and change streams.
 func (x *examination) mayManage(ctx context.Context) {
 	for _, s := range x.cfg.Streams {
-		name := x.streamName(s.Namespace)
-		for what, why := range map[string]string{"STREAM.CREATE.": "create", "STREAM.UPDATE.": "change"} {
-			// {} names another stream than the subject does, which is refused before anything else is looked at.
+		name := broker.StreamName(x.cfg.Prefix, s.Namespace)
+		for what, why := range map[string]string{"STREAM.CREATE.": "create", "STREAM.UPDATE.": "change", "STREAM.MSG.GET.": "read the epoch of"} {
+			// {} names another stream than the subject does, or no message: refused before anything else is looked at.
 			if err := x.api(ctx, what+name, []byte("{}"), nil); errors.Is(err, errDenied) {
 				x.report.wrong(Fail, "permissions", fmt.Sprintf("may not publish to $JS.API.%s%s: %s the stream", what, name, why),
 					fmt.Sprintf("allow this user to publish to \"$JS.API.%s*\"", what))

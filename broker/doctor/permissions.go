@@ -102,6 +102,7 @@ func (x *examination) publishes() []use {
 		uses = append(uses,
 			use{subject: "hist.>", what: "store publications", level: Fail},
 			use{subject: "epoch.>", what: "store the identity of a stream", level: Fail},
+			use{subject: "once", what: "recognise repetitions in channels without history", level: Warn},
 			use{subject: "$JS.API.STREAM.PURGE.*", what: "remove a channel's history", level: Warn},
 		)
 	}

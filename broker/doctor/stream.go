@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,48 +12,19 @@ import (
 	"throng/broker"
 )
 
-// streamName is the name of a namespace's stream.
-func (x *examination) streamName(namespace string) string {
-	if namespace == "" {
-		namespace = "%"
-	}
-	return streamToken(x.cfg.Prefix + "_hist_" + namespace)
-}
-
-// mismatches are the settings in which a stream is not what a node would make it, one sentence each.
-func mismatches(want *broker.StreamConfig, is *jetstream.StreamConfig) (out []string) {
-	differ := func(what string, got, wanted any) {
-		if got != wanted {
-			out = append(out, fmt.Sprintf("%s is %v, the configuration wants %v", what, got, wanted))
-		}
-	}
-	storage := jetstream.FileStorage
-	if want.Storage == "memory" {
-		storage = jetstream.MemoryStorage
-	}
-	maxBytes := want.MaxBytes
-	if maxBytes <= 0 {
-		maxBytes = -1
-	}
-	differ("storage", is.Storage.String(), storage.String())
-	differ("replicas", is.Replicas, max(want.Replicas, 1))
-	differ("max_msgs_per_subject", is.MaxMsgsPerSubject, int64(want.Size+1))
-	differ("max_age", is.MaxAge, want.MaxAge)
-	differ("max_bytes", is.MaxBytes, maxBytes)
-	differ("allow_direct", is.AllowDirect, true)
-	differ("discard", is.Discard.String(), jetstream.DiscardOld.String())
-	if is.RePublish == nil {
-		out = append(out, "stored publications are not republished, so nobody hears them")
-	}
-	return out
-}
-
 // stream looks at one stream: whether it is there, as configured, led, in step, and has room.
 func (x *examination) stream(ctx context.Context, want *broker.StreamConfig) {
-	name := x.streamName(want.Namespace)
+	name := broker.StreamName(x.cfg.Prefix, want.Namespace)
 	about := "namespace " + named(want.Namespace) + ", stream " + name + ": "
+	var raw json.RawMessage
 	var info jetstream.StreamInfo
-	err := x.api(ctx, "STREAM.INFO."+name, nil, &info)
+	var stored struct {
+		Config json.RawMessage `json:"config"`
+	}
+	err := x.api(ctx, "STREAM.INFO."+name, nil, &raw)
+	if err == nil {
+		err = errors.Join(json.Unmarshal(raw, &info), json.Unmarshal(raw, &stored))
+	}
 	if failed, is := errors.AsType[*apiError](err); is && failed.ErrCode == codeStreamNotFound {
 		x.report.add(Note, "stream", about+"not there yet; a node creates it when it starts")
 		return
@@ -62,8 +34,12 @@ func (x *examination) stream(ctx context.Context, want *broker.StreamConfig) {
 		return
 	}
 	before := len(x.report.Findings)
-	for _, m := range mismatches(want, &info.Config) {
-		x.report.wrong(Warn, "stream", about+m, "a node changes it when it starts, if NATS lets it; else remove the stream, with all it holds")
+	mismatches, unusable := broker.StreamMismatches(x.cfg.Prefix, *want, stored.Config)
+	for _, m := range mismatches {
+		x.report.wrong(Warn, "stream", about+m, "a node changes it when it starts, if NATS lets it; else delete the stream, with all it holds")
+	}
+	if unusable != nil {
+		x.report.wrong(Fail, "stream", about+strings.TrimPrefix(unusable.Error(), broker.ErrNoStream.Error()+": "), "rename or delete that stream, or choose another --nats-prefix")
 	}
 	x.replicas(about, &info)
 	x.room(about, &info)

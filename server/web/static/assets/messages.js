@@ -11,8 +11,7 @@ const LONG_LINES = 16;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
-// message: { own, name, body, node, at, binary, repeat, user }; user is an id, where names may be alike. joined: the one
-// before is by the same person, just before.
+// message: { own, name, body, node, at, binary, repeat }; joined: the one before is by the same person, just before.
 export function messageItem(message, joined) {
   const kind = message.own ? "own" : "other";
   const item = element("li", {
@@ -26,13 +25,13 @@ export function messageItem(message, joined) {
     return item;
   }
   const shown = message.name || (message.binary ? "Binary message" : "Unnamed client");
-  item.append(avatar(message.name, message.user), element("div", { class: "said" }, heading(shown, message, joined), bubble));
+  item.append(avatar(message.name), element("div", { class: "said" }, heading(shown, message, joined), bubble));
   return item;
 }
 
-// entry: of Outgoing. actions: { retry(id), discard(id), bodyOf(text) }, the last being optional.
+// entry: of Outgoing. actions: { retry(id), discard(id) }.
 export function pendingItem(entry, actions) {
-  const body = actions.bodyOf ? actions.bodyOf(entry.text) : parseSpeech(entry.text).body;
+  const { body } = parseSpeech(entry.text);
   const button = (label, action) => {
     const b = element("button", { type: "button", class: "link" }, label);
     b.addEventListener("click", () => action(entry.id));
@@ -74,9 +73,8 @@ function heading(shown, message, joined) {
   return line;
 }
 
-// The round sign of a person; key decides the colour.
-export function avatar(name, key = name) {
-  const hue = name ? `hue-${hueOf(key, HUES)}` : "hue-none";
+function avatar(name) {
+  const hue = name ? `hue-${hueOf(name, HUES)}` : "hue-none";
   return element("span", { class: `avatar ${hue}`, "aria-hidden": "true" }, name ? initials(name) : "•");
 }
 
