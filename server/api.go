@@ -13,7 +13,6 @@ import (
 	"throng/server/httpapi"
 	"throng/server/hub"
 	"throng/server/session"
-	"throng/server/web"
 	"throng/server/wire"
 )
 
@@ -28,7 +27,7 @@ func (n *node) startAPI() (err error) {
 
 // publicHTTP is what the public port answers besides upgrades: pages, and the API if the configuration says so.
 func (n *node) publicHTTP() http.Handler {
-	pages := web.Handler(web.Config{MaxMessageBytes: n.cfg.MaxMessage, DefaultRoom: defaultRoom, MaxRoomBytes: maxRoomBytes})
+	pages := n.pages()
 	if !n.cfg.HTTPAPI.External || n.cfg.HTTPAPI.Disabled {
 		return pages
 	}

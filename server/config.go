@@ -22,6 +22,9 @@ type Config struct {
 	AllowedOrigins []string
 	Subprotocols   []string
 	GreetDelay     time.Duration
+	Demo           string // auto, on or off; see DemoOn
+	DemoTokenRate  int
+	DemoTokenTTL   time.Duration
 
 	NATSURLs            []string // empty: the embedded server
 	NATSCreds           string
@@ -80,6 +83,7 @@ type Config struct {
 
 	origins map[string]origin // option name -> where its value came from; absent = default
 	failed  map[string]bool   // options whose value could not be read
+	given   map[string]bool   // sections that the file has
 }
 
 // Embedded reports whether this node runs its own NATS server.
@@ -151,7 +155,7 @@ func printTo(out io.Writer, text string) error {
 //
 // It returns pflag.ErrHelp for -h, or every wrong setting joined, each a *configError.
 func loadConfig(args []string, getenv func(string) string) (*Config, error) {
-	c := &Config{origins: map[string]origin{}, failed: map[string]bool{}, Sections: defaultSections()}
+	c := &Config{origins: map[string]origin{}, failed: map[string]bool{}, given: map[string]bool{}, Sections: defaultSections()}
 	table := optionTable(c)
 	var errs []error
 	for _, o := range table {

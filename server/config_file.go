@@ -65,6 +65,7 @@ func (c *Config) fileKeys(table []option, path string, top *yaml.Node) (map[stri
 		key, node := top.Content[i], top.Content[i+1]
 		field := fmt.Sprintf("%s:%d: %s", path, key.Line, key.Value)
 		if into, is := c.section(key.Value); is {
+			c.given[key.Value] = true
 			errs = append(errs, decodeSection(node, into, path, key.Value))
 			continue
 		}

@@ -65,6 +65,7 @@ func (o *option) envNames() []string {
 func optionTable(c *Config) []option {
 	return slices.Concat(
 		grouped("Serving", servingOptions(c)),
+		grouped("Demonstration", demoOptions(c)),
 		grouped("NATS", natsOptions(c)),
 		grouped("Running", runningOptions(c)),
 		grouped("Accepting connections", acceptOptions(c)),

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"throng/broker"
+	"throng/server/demo"
 	"throng/server/hub"
 	"throng/server/livechat"
 	"throng/server/members"
@@ -27,6 +28,7 @@ type Snapshot struct {
 	Control  broker.ControlStats
 	API      apiFigures
 	Proxy    proxyFigures
+	Demo     demo.Stats
 	NotJSON  uint64 // publications JSON clients did not get because their data is not JSON
 
 	ConnectionLimit int    // clients this node may hold

@@ -73,6 +73,13 @@ func apiFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.API.Running) }),
 		{"throng_proxy_calls_total", "Calls of the application backend, by hook and result.", counter, []string{"hook", "result"},
 			func(s *Snapshot, put putFunc) { putPairs(s.Proxy.Done, put) }},
+		labelled("throng_demo_tokens_total", "Requests for a guest's token, by result.", counter, "result",
+			func(s *Snapshot, put putFunc) {
+				put(float64(s.Demo.Issued), "issued")
+				put(float64(s.Demo.Renewed), "renewed")
+				put(float64(s.Demo.Limited), "limited")
+				put(float64(s.Demo.Refused), "refused")
+			}),
 		single("throng_proxy_running_calls", "Calls under way.", gauge,
 			func(s *Snapshot) float64 { return float64(s.Proxy.Running) }),
 		single("throng_proxy_waiting_calls", "Calls in queues.", gauge,

@@ -143,7 +143,7 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 }
 
 func TestMetricNamesFollowTheScheme(t *testing.T) {
-	scheme := regexp.MustCompile(`^throng_(node|ws|hub|broker|livechat|session|members|control|api|proxy)_[a-z]+(_[a-z]+)*$`)
+	scheme := regexp.MustCompile(`^throng_(node|ws|hub|broker|livechat|session|members|control|api|proxy|demo)_[a-z]+(_[a-z]+)*$`)
 	seen := map[string]bool{}
 	for _, f := range metricFamilies() {
 		if !scheme.MatchString(f.name) || seen[f.name] {

@@ -17,6 +17,7 @@ import (
 	"throng/broker"
 	"throng/server/auth"
 	"throng/server/channel"
+	"throng/server/demo"
 	"throng/server/httpapi"
 	"throng/server/hub"
 	"throng/server/livechat"
@@ -39,6 +40,8 @@ type node struct {
 	encoders    session.Encoders
 	requests    *requestPool
 	tokens      *auth.Tokens
+	guests      *auth.Guests
+	demo        *demo.Desk
 	control     *broker.Control
 	rules       atomic.Pointer[channel.Rules]
 	members     *members.Table
@@ -237,7 +240,7 @@ func (n *node) snapshot() Snapshot {
 	return Snapshot{
 		WS: n.ws.Stats(), Hub: n.hub.Stats(), Broker: n.broker.Stats(), Chat: n.chat.Stats(),
 		Sessions: n.sessions.Stats(), Control: n.control.Stats(), Members: n.members.Stats(), NotJSON: n.encoders.NotJSON(),
-		API: apiFiguresOf(n.api.Stats()), Proxy: proxyFiguresOf(n.proxies.Stats()),
+		API: apiFiguresOf(n.api.Stats()), Proxy: proxyFiguresOf(n.proxies.Stats()), Demo: n.demo.Stats(),
 		ConnectionLimit: n.connections, Ready: n.ready(), Draining: n.draining.Load(), LogSuppressed: n.logLimit.Suppressed(),
 	}
 }
@@ -247,6 +250,9 @@ func (n *node) greeting() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Throng node %s\n  chat    http://%s/\n  socket  ws://%s/livechat?room=name\n  sdk     ws://%s/connection/websocket\n",
 		n.cfg.NodeID, n.publicHost(), n.publicHost(), n.publicHost())
+	if n.guests.Enabled() {
+		fmt.Fprintf(&b, "  rooms   http://%s%s\n", n.publicHost(), chatPath)
+	}
 	if n.admin != nil {
 		fmt.Fprintf(&b, "  admin   http://%s/\n", n.cfg.AdminAddr)
 	}

@@ -77,7 +77,7 @@ type place struct {
 	nats  string // URL, empty when it is not reachable
 }
 
-var greetingLines = regexp.MustCompile(`Throng node (\S+)\n  chat    http://(\S+)/\n  socket  \S+\n  sdk     \S+\n(?:  admin   (http://\S+)/\n)?  nats    (?:embedded[,;] )?(\S+)`)
+var greetingLines = regexp.MustCompile(`Throng node (\S+)\n  chat    http://(\S+)/\n  socket  \S+\n  sdk     \S+\n(?:  rooms   \S+\n)?(?:  admin   (http://\S+)/\n)?  nats    (?:embedded[,;] )?(\S+)`)
 
 // readGreeting returns false while text is not a whole greeting.
 func (p *place) readGreeting(text string) bool {

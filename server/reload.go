@@ -42,5 +42,6 @@ func (n *node) reload(load func() (*Config, error)) error {
 	n.rules.Store(rules)
 	n.bridge(rules)
 	n.sessions.SetRules(rules)
+	n.guests.Enable(c.DemoOn())
 	return nil
 }

@@ -69,7 +69,8 @@ func (n *node) startHub() {
 func (n *node) startSessions() (err error) {
 	c := n.cfg
 	n.requests = newRequestPool(c.Client.MaxRequests, n.log)
-	if n.tokens, err = auth.NewTokens(c.Auth, auth.Options{OnFetch: n.keyFetched}); err != nil {
+	n.startDemo()
+	if n.tokens, err = auth.NewTokens(c.Auth, auth.Options{OnFetch: n.keyFetched, Guests: n.guests}); err != nil {
 		return sectionError(c.ConfigFile, err)
 	}
 	n.control, err = n.broker.Control(broker.ControlConfig{Name: c.NodeID, Version: readVersion().Version})
@@ -105,7 +106,8 @@ func (n *node) startSessions() (err error) {
 }
 
 func (n *node) compileRules(c *Config) (*channel.Rules, error) {
-	rules, err := channel.Compile(c.Channel, c.RPC, channel.Environment{SubjectPrefix: c.NATSPrefix, Insecure: c.Client.Insecure, ProxyNames: n.proxies.Names()})
+	env := channel.Environment{SubjectPrefix: c.NATSPrefix, Insecure: c.Client.Insecure, ProxyNames: n.proxies.Names()}
+	rules, err := channel.Compile(withDemo(c, env), c.RPC, env)
 	if err != nil {
 		return nil, sectionError(c.ConfigFile, err)
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	OnFetch func(url string, err error)
 	// Revocations are honoured if given.
 	Revocations *Revocations
+	// Guests may connect, while enabled, beside those with tokens of configured keys. Nil: nobody.
+	Guests *Guests
 }
 
 // Tokens verifies both kinds of tokens and owns what they share: keys, JWKS sources, counters.
@@ -64,6 +66,7 @@ func NewTokens(cfg Config, o Options) (*Tokens, error) {
 		stats:        stats,
 		env:          &fetchEnv{now: o.Now, download: newDownload(o.Transport, stats), onFetch: o.OnFetch, stats: stats},
 	}
+	t.Connection.guests = o.Guests
 	if err := t.load(cfg); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func (s *Session) connect(t *turn, c *wire.Command) {
 	tokens := v.parts.Connection
 	headers := emulatedHeaders(c.Headers)
 	switch {
-	case c.Token != "" && tokens.Configured():
+	case c.Token != "" && tokens.Takes(c.Token):
 		claims, err := tokens.Verify(c.Token)
 		if err == auth.ErrNeedsFetch {
 			s.connectLater(t, c.ID, keepText(c.Token), headers)

@@ -43,8 +43,8 @@ type Hub interface {
 
 // Verifier verifies one kind of token; *auth.Verifier does.
 type Verifier interface {
-	// Configured tells whether there is any key; without one tokens are ignored.
-	Configured() bool
+	// Takes tells whether token is to be judged; otherwise it is ignored.
+	Takes(token string) bool
 	// Verify never blocks; auth.ErrNeedsFetch sends the token to VerifyBlocking.
 	Verify(token string) (auth.Claims, error)
 	VerifyBlocking(ctx context.Context, token string) (auth.Claims, error)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,6 +48,7 @@ func pages(t *testing.T) map[string][]xml.StartElement {
 	t.Helper()
 	return map[string][]xml.StartElement{
 		"/":        elements(t, body(t, get(t, "GET", "/"))),
+		"/chat":    elements(t, body(t, get(t, "GET", "/chat"))),
 		"/nowhere": elements(t, body(t, get(t, "GET", "/nowhere"))),
 	}
 }
@@ -152,24 +154,32 @@ var (
 
 func TestModulesImportOnlyEachOtherAndAreAllPreloaded(t *testing.T) {
 	s := defaultSite()
-	preloaded := make(map[string]bool)
-	for _, e := range pages(t)["/"] {
-		if rel, _ := attribute(e, "rel"); rel == "modulepreload" {
-			href, _ := attribute(e, "href")
-			preloaded[path.Base(href)] = true
+	preloaded := make(map[string][]string) // module -> pages
+	for name, list := range pages(t) {
+		for _, e := range list {
+			if rel, _ := attribute(e, "rel"); rel == "modulepreload" {
+				href, _ := attribute(e, "href")
+				preloaded[path.Base(href)] = append(preloaded[path.Base(href)], name)
+			}
 		}
 	}
 	for name, doc := range s.assets {
 		if path.Ext(name) != ".js" {
 			continue
 		}
-		if !preloaded[name] {
+		if len(preloaded[name]) == 0 {
 			t.Errorf("%s is not preloaded", name)
 		}
 		for _, match := range imports.FindAllSubmatch(doc.plain.body, -1) {
 			target := string(match[1])
-			if module, ok := strings.CutPrefix(target, "./"); !ok || s.assets[module] == nil {
+			module, ok := strings.CutPrefix(target, "./")
+			if !ok || s.assets[module] == nil {
 				t.Errorf("%s imports %q, which is not a module of ours", name, target)
+			}
+			for _, page := range preloaded[name] {
+				if !slices.Contains(preloaded[module], page) {
+					t.Errorf("%s preloads %s and not %s, which it imports", page, name, module)
+				}
 			}
 		}
 	}
@@ -187,20 +197,21 @@ func TestScriptsAndStylesTakeNothingFromElsewhereAndMakeNoMarkup(t *testing.T) {
 }
 
 func TestEveryElementTheScriptNamesIsOnThePage(t *testing.T) {
-	s := defaultSite()
-	ids := make(map[string]bool)
-	for _, e := range pages(t)["/"] {
-		if id, has := attribute(e, "id"); has {
-			ids[id] = true
+	for page, script := range map[string]string{"/": "main.js", "/chat": "rooms.js"} {
+		ids := make(map[string]bool)
+		for _, e := range pages(t)[page] {
+			if id, has := attribute(e, "id"); has {
+				ids[id] = true
+			}
 		}
-	}
-	matches := byID.FindAllSubmatch(s.assets["main.js"].plain.body, -1)
-	if len(matches) < 10 {
-		t.Fatalf("only %d elements named", len(matches))
-	}
-	for _, match := range matches {
-		if !ids[string(match[1])] {
-			t.Errorf("main.js names #%s, which is not on the page", match[1])
+		matches := byID.FindAllSubmatch(defaultSite().assets[script].plain.body, -1)
+		if len(matches) < 10 {
+			t.Fatalf("%s: only %d elements named", script, len(matches))
+		}
+		for _, match := range matches {
+			if !ids[string(match[1])] {
+				t.Errorf("%s names #%s, which is not on the page", script, match[1])
+			}
 		}
 	}
 }

@@ -11,42 +11,6 @@ import (
 	"throng/server/web/webtest"
 )
 
-// contrastJS lists the visible texts whose contrast with what lies behind them is below 4.5 : 1, or 3 : 1 for large text
-// (WCAG 2.2, 1.4.3). It knows plain colours: every ground of the pages is one.
-const contrastJS = `(() => {
-	const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-	const rgba = (colour) => {
-		canvas.clearRect(0, 0, 1, 1);
-		canvas.fillStyle = colour;
-		canvas.fillRect(0, 0, 1, 1);
-		return [...canvas.getImageData(0, 0, 1, 1).data];
-	};
-	const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] / 255 + under[i] * (1 - top[3] / 255));
-	const ground = (element) => {
-		if (!element) return [255, 255, 255];
-		const colour = rgba(getComputedStyle(element).backgroundColor);
-		return colour[3] === 255 ? colour.slice(0, 3) : over(colour, ground(element.parentElement));
-	};
-	const luminance = (c) => c.slice(0, 3)
-		.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4))
-		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-	const low = [];
-	const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-	while (walker.nextNode()) {
-		const text = walker.currentNode.textContent.trim();
-		const element = walker.currentNode.parentElement;
-		if (!text || !element.checkVisibility({ visibilityProperty: true }) || element.closest(".hidden, noscript, :disabled, dialog:not([open])")) continue;
-		const style = getComputedStyle(element);
-		const under = ground(element);
-		const [a, b] = [luminance(over(rgba(style.color), under)), luminance(under)];
-		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-		const size = parseFloat(style.fontSize);
-		const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-		if (ratio < (large ? 3 : 4.5)) low.push(text.slice(0, 40) + " " + ratio.toFixed(2));
-	}
-	return low;
-})()`
-
 // scene fills a room with what a room holds, and returns Ada's page.
 func scene(t *testing.T, browser *webtest.Browser, node *fakeNode) *webtest.Page {
 	t.Helper()
@@ -93,12 +57,12 @@ func contrast(t *testing.T, browser *webtest.Browser) {
 		ada.View(1100, 800, scheme, false)
 		for _, delivery := range []string{"waiting", "sent", "overdue", "held"} {
 			webtest.Eval[*string](ada, `void (document.querySelector(".pending").dataset.delivery = "`+delivery+`")`)
-			if low := webtest.Eval[[]string](ada, contrastJS); len(low) > 0 {
+			if low := ada.LowContrast(); len(low) > 0 {
 				t.Errorf("%s, %s: contrast too low: %q", scheme, delivery, low)
 			}
 		}
 		webtest.Eval[*string](ada, `void document.getElementById("rooms").showModal()`)
-		if low := webtest.Eval[[]string](ada, contrastJS); len(low) > 0 {
+		if low := ada.LowContrast(); len(low) > 0 {
 			t.Errorf("%s, dialog: contrast too low: %q", scheme, low)
 		}
 		webtest.Eval[*string](ada, `void document.getElementById("rooms").close()`)
@@ -113,11 +77,7 @@ func narrow(t *testing.T, browser *webtest.Browser) {
 	ada.SetName(strings.Repeat("W", 32))
 	ada.Say(strings.Repeat("W", 3000))
 	ada.WaitSaid(strings.Repeat("W", 3000), "delivered")
-	const wide = `[document.documentElement, document.getElementById("scroller")].filter((e) => e.scrollWidth > e.clientWidth)
-		.concat([...document.querySelectorAll("button, input, textarea, .bubble, .pill, .node")]
-			.filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth))
-		.map((e) => e.outerHTML.slice(0, 80))`
-	if got := webtest.Eval[[]string](ada, wide); len(got) > 0 {
+	if got := ada.TooWide(); len(got) > 0 {
 		t.Errorf("wider than the screen: %q", got)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"html/template"
 	"io/fs"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,7 +57,7 @@ type site struct {
 type pageData struct {
 	Config
 	Assets  string   // path of the versioned asset folder, without a slash at the end
-	Modules []string // names of the ES modules, for modulepreload: without it they load one import level at a time
+	Modules []string // names of the page's ES modules, for modulepreload: without it they load one import level at a time
 }
 
 func newSite(cfg Config) *site {
@@ -72,14 +74,16 @@ func newSite(cfg Config) *site {
 		fmt.Fprintf(sum, "%s\x00%d\x00", name, len(body))
 		sum.Write(body)
 		s.assets[name] = newDocument(typeOf(name), body)
-		if path.Ext(name) == ".js" {
-			data.Modules = append(data.Modules, name)
-		}
 	}
 	s.version = hex.EncodeToString(sum.Sum(nil))[:versionLen]
 	data.Assets = assetPrefix + s.version
 
+	data.Modules = s.modulesOf("main.js")
 	s.root["/"] = render("index.html", data)
+	if cfg.ChatPath != "" {
+		data.Modules = s.modulesOf("rooms.js")
+		s.root[cfg.ChatPath] = render("chat.html", data)
+	}
 	s.notFound = render("404.html", data)
 	for _, name := range []string{"robots.txt", "favicon.ico", "apple-touch-icon.png"} {
 		s.root["/"+name] = newDocument(typeOf(name), read("static/"+name))
@@ -95,7 +99,7 @@ func (s *site) lookup(urlPath string) (doc *document, cacheControl string, found
 	name, isAsset := strings.CutPrefix(urlPath, assetPrefix)
 	if !isAsset {
 		doc, found = s.root[urlPath]
-		if urlPath == "/" {
+		if found && doc.contentType == contentTypes[".html"] {
 			return doc, cacheRevalidate, found
 		}
 		return doc, s.assetCache, found
@@ -109,6 +113,26 @@ func (s *site) lookup(urlPath string) (doc *document, cacheControl string, found
 	}
 	doc, found = s.assets[name]
 	return doc, cacheControl, found
+}
+
+var importLine = regexp.MustCompile(`(?m)^(?:import|export)\b[^"'\n]*["']\./([^"']+)["']`)
+
+// modulesOf lists, in order, the module that a page starts with and all that it imports, directly or not.
+func (s *site) modulesOf(name string) []string {
+	list := []string{name}
+	for i := 0; i < len(list); i++ {
+		doc := s.assets[list[i]]
+		if doc == nil {
+			panic(fmt.Sprintf("web: module %s is imported and not embedded", list[i]))
+		}
+		for _, match := range importLine.FindAllSubmatch(doc.plain.body, -1) {
+			if imported := string(match[1]); !slices.Contains(list, imported) {
+				list = append(list, imported)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 func isVersion(folder string) bool {

@@ -1,5 +1,5 @@
-// Package web serves Throng's browser pages from the binary itself: the chat page, its style sheets, ES modules and
-// icons, robots.txt and a short 404 page. There is no build step, no CDN and nothing to fetch from elsewhere, so the
+// Package web serves Throng's browser pages from the binary itself: the page of the raw chat, that of the chat with rooms,
+// their style sheets, ES modules and icons, robots.txt and a short 404 page. There is no build step, no CDN and nothing to fetch from elsewhere, so the
 // pages work on a machine without a network.
 //
 // It does not speak WebSocket, keeps no state between requests, reads no file at run time and knows nothing of rooms,
@@ -13,6 +13,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 )
@@ -36,6 +37,16 @@ type Config struct {
 	// where the node would close the connection with 1009. Default 65536.
 	MaxMessageBytes int
 
+	// ChatPath is where the chat with rooms stands; empty means that there is none, and no link to it. Default empty.
+	ChatPath string
+
+	// TokenPath, on the page's own host, hands out the tokens the chat with rooms connects with, and SessionPath is where it
+	// opens its WebSocket, which speaks the Centrifuge protocol. Defaults /chat/token and /connection/websocket.
+	TokenPath, SessionPath string
+
+	// ChannelPrefix and the name of a room make its channel. Default "chat:".
+	ChannelPrefix string
+
 	// AssetMaxAge is how long a browser may use an asset fetched under its plain name without asking again.
 	// Default one hour; assets under a versioned name, which is how the pages refer to them, are immutable.
 	AssetMaxAge time.Duration
@@ -44,18 +55,20 @@ type Config struct {
 const (
 	defaultSocketPath      = "/livechat"
 	defaultRoom            = "livechat"
+	defaultTokenPath       = "/chat/token"
+	defaultSessionPath     = "/connection/websocket"
+	defaultChannelPrefix   = "chat:"
 	defaultMaxRoomBytes    = 128
 	defaultMaxMessageBytes = 64 << 10
 	defaultAssetMaxAge     = time.Hour
 )
 
 func (c Config) withDefaults() Config {
-	if c.SocketPath == "" {
-		c.SocketPath = defaultSocketPath
-	}
-	if c.DefaultRoom == "" {
-		c.DefaultRoom = defaultRoom
-	}
+	c.SocketPath = cmp.Or(c.SocketPath, defaultSocketPath)
+	c.DefaultRoom = cmp.Or(c.DefaultRoom, defaultRoom)
+	c.TokenPath = cmp.Or(c.TokenPath, defaultTokenPath)
+	c.SessionPath = cmp.Or(c.SessionPath, defaultSessionPath)
+	c.ChannelPrefix = cmp.Or(c.ChannelPrefix, defaultChannelPrefix)
 	if c.MaxRoomBytes <= 0 {
 		c.MaxRoomBytes = defaultMaxRoomBytes
 	}
@@ -68,7 +81,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Handler returns the handler of all pages: GET and HEAD of /, /assets/..., /favicon.ico, /apple-touch-icon.png and
+// Handler returns the handler of all pages: GET and HEAD of /, Config.ChatPath, /assets/..., /favicon.ico, /apple-touch-icon.png and
 // /robots.txt; 405 for another method on one of these, 404 for any other path. It renders, hashes and compresses
 // everything before it returns (a few milliseconds) and panics if the embedded files are broken, which is a fault of
 // the build. The handler may be called from any goroutine and blocks only in the ResponseWriter.

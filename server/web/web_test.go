@@ -15,9 +15,11 @@ import (
 	"time"
 )
 
+const testChatPath = "/chat"
+
 var (
-	defaultHandler = sync.OnceValue(func() http.Handler { return Handler(Config{}) })
-	defaultSite    = sync.OnceValue(func() *site { return newSite(Config{}.withDefaults()) })
+	defaultHandler = sync.OnceValue(func() http.Handler { return Handler(Config{ChatPath: testChatPath}) })
+	defaultSite    = sync.OnceValue(func() *site { return newSite(Config{ChatPath: testChatPath}.withDefaults()) })
 )
 
 // get asks the handler as a client would; headers are name, value pairs.
@@ -57,6 +59,7 @@ func everyPath() []string {
 func TestEveryDocumentIsServedWithItsTypeAndLength(t *testing.T) {
 	types := map[string]string{
 		"/":                     "text/html; charset=utf-8",
+		"/chat":                 "text/html; charset=utf-8",
 		"/robots.txt":           "text/plain; charset=utf-8",
 		"/favicon.ico":          "image/x-icon",
 		"/apple-touch-icon.png": "image/png",
@@ -149,6 +152,7 @@ func TestCacheLifetimeFollowsThePath(t *testing.T) {
 	version := defaultSite().version
 	for path, want := range map[string]string{
 		"/":                                  "no-cache",
+		"/chat":                              "no-cache",
 		"/nowhere":                           "no-cache",
 		"/favicon.ico":                       "public, max-age=3600",
 		"/assets/main.js":                    "public, max-age=3600",
@@ -266,9 +270,26 @@ func TestConfigReachesThePageEscaped(t *testing.T) {
 	}
 }
 
+func TestChatWithRoomsIsThereOnlyWhereItIsSwitchedOn(t *testing.T) {
+	w := httptest.NewRecorder()
+	off := Handler(Config{})
+	off.ServeHTTP(w, httptest.NewRequest("GET", testChatPath, nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("switched off, the page answers %d", w.Code)
+	}
+	w = httptest.NewRecorder()
+	off.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if strings.Contains(w.Body.String(), `href="/chat"`) {
+		t.Error("switched off, it is still linked to")
+	}
+	if !strings.Contains(string(body(t, get(t, "GET", "/"))), `href="/chat"`) {
+		t.Error("switched on, it is not linked to")
+	}
+}
+
 func TestEveryEmbeddedFileIsServed(t *testing.T) {
 	s := defaultSite()
-	served := map[string]bool{"index.html": true, "404.html": true}
+	served := map[string]bool{"index.html": true, "chat.html": true, "404.html": true}
 	for path := range s.root {
 		served[strings.TrimPrefix(path, "/")] = true
 	}

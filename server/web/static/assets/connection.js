@@ -51,6 +51,11 @@ export class Connection {
     return true;
   }
 
+  // Gives the open socket, or the attempt under way, up and goes on as after a loss. For who finds it dead or useless.
+  fail(code, reason) {
+    if (this.#socket) this.#closed({ code, reason });
+  }
+
   // Ends a wait now; does nothing unless waiting. The back-off keeps its place, so impatience does not become a storm.
   retryNow() {
     if (this.#retryAt > 0) this.#dial(this.#lostState());
@@ -90,6 +95,7 @@ export class Connection {
     const delay = this.#backoff.next();
     this.#arm(() => this.#dial(this.#lostState()), delay);
     this.#on.lost({ code, reason, wasOpen });
+    if (this.#state === State.stopped) return; // who was told wants no more
     this.#enter(this.#lostState(), this.#env.now() + delay);
   }
 

@@ -24,7 +24,7 @@ export class LogView {
   #missed = 0; // drawn below the view since the reader left the end
   #scheduled = false;
 
-  // parts: { scroller, log, pending, empty, jump } elements; actions: { retry(id), discard(id) }.
+  // parts: { scroller, log, pending, empty, jump } elements; actions: { retry(id), discard(id), bodyOf(text) }, as of pendingItem.
   constructor(parts, actions) {
     this.#scroller = parts.scroller;
     this.#log = parts.log;
@@ -106,7 +106,7 @@ export class LogView {
     }
     const last = this.#last;
     this.#last = message;
-    const joined = last !== null && last.own === message.own && last.name === message.name &&
+    const joined = last !== null && last.own === message.own && last.name === message.name && last.user === message.user &&
       last.node === message.node && last.binary === message.binary && message.at - last.at < JOIN_MS;
     return messageItem(message, joined);
   }

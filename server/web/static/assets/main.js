@@ -9,7 +9,7 @@ import { LogView } from "./logview.js";
 import { friendlyName } from "./names.js";
 import { Outgoing } from "./outgoing.js";
 import * as protocol from "./protocol.js";
-import { RoomDialog } from "./rooms.js";
+import { RoomDialog } from "./roomdialog.js";
 import { StatusView } from "./statusview.js";
 import { SafeStorage } from "./storage.js";
 

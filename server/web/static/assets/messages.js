@@ -11,7 +11,8 @@ const LONG_LINES = 16;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
-// message: { own, name, body, node, at, binary, repeat }; joined: the one before is by the same person, just before.
+// message: { own, name, body, node, at, binary, repeat, user }; user is an id, where names may be alike. joined: the one
+// before is by the same person, just before.
 export function messageItem(message, joined) {
   const kind = message.own ? "own" : "other";
   const item = element("li", {
@@ -25,13 +26,13 @@ export function messageItem(message, joined) {
     return item;
   }
   const shown = message.name || (message.binary ? "Binary message" : "Unnamed client");
-  item.append(avatar(message.name), element("div", { class: "said" }, heading(shown, message, joined), bubble));
+  item.append(avatar(message.name, message.user), element("div", { class: "said" }, heading(shown, message, joined), bubble));
   return item;
 }
 
-// entry: of Outgoing. actions: { retry(id), discard(id) }.
+// entry: of Outgoing. actions: { retry(id), discard(id), bodyOf(text) }, the last being optional.
 export function pendingItem(entry, actions) {
-  const { body } = parseSpeech(entry.text);
+  const body = actions.bodyOf ? actions.bodyOf(entry.text) : parseSpeech(entry.text).body;
   const button = (label, action) => {
     const b = element("button", { type: "button", class: "link" }, label);
     b.addEventListener("click", () => action(entry.id));
@@ -73,8 +74,9 @@ function heading(shown, message, joined) {
   return line;
 }
 
-function avatar(name) {
-  const hue = name ? `hue-${hueOf(name, HUES)}` : "hue-none";
+// The round sign of a person; key decides the colour.
+export function avatar(name, key = name) {
+  const hue = name ? `hue-${hueOf(key, HUES)}` : "hue-none";
   return element("span", { class: `avatar ${hue}`, "aria-hidden": "true" }, name ? initials(name) : "•");
 }
 

@@ -96,6 +96,13 @@ export class Outgoing {
     return changed;
   }
 
+  // The server said no to this text: it is not sent again unasked.
+  hold(text) {
+    const entry = this.#entries.find((e) => e.text === text && e.sends > 0);
+    if (entry) entry.state = Delivery.held;
+    this.#save();
+  }
+
   retry(id) {
     const entry = this.#entries.find((e) => e.id === id);
     if (entry) entry.state = Delivery.waiting;

@@ -23,8 +23,9 @@ export class StatusView {
     parts.retry.addEventListener("click", retryNow);
   }
 
-  // retryAt: when the next attempt starts, ms since the epoch; 0 when it is under way.
-  show(state, retryAt) {
+  // retryAt: when the next attempt starts, ms since the epoch; 0 when it is under way. why: for a state that will not end
+  // by itself.
+  show(state, retryAt, why = "") {
     const { root, label, banner, headline } = this.#parts;
     this.#retryAt = retryAt;
     if (state !== this.#state) {
@@ -33,6 +34,10 @@ export class StatusView {
       label.textContent = LABEL[state];
       headline.textContent = state === State.offline ? "Your browser is offline." : "The connection is gone.";
       banner.hidden = state !== State.reconnecting && state !== State.offline;
+    }
+    if (why) {
+      headline.textContent = why;
+      banner.hidden = false;
     }
     this.#tick();
   }
@@ -51,7 +56,11 @@ export class StatusView {
     if (banner.hidden) return;
     const left = this.#retryAt - Date.now();
     // The button stays where it is while an attempt runs: a focused button must not vanish.
-    retry.setAttribute("aria-disabled", String(this.#retryAt === 0));
+    retry.setAttribute("aria-disabled", String(this.#retryAt === 0 && this.#state !== State.stopped));
+    if (this.#state === State.stopped) {
+      countdown.textContent = "";
+      return;
+    }
     if (this.#retryAt === 0 || left <= 0) {
       countdown.textContent = "Trying now…";
       return;

@@ -33,6 +33,16 @@ export class SafeStorage {
     }
   }
 
+  // The object under key; anything unreadable is an empty one.
+  object(key) {
+    try {
+      const value = JSON.parse(this.get(key) ?? "{}");
+      return typeof value === "object" && value !== null ? value : {};
+    } catch {
+      return {};
+    }
+  }
+
   // A list under key, as Outgoing wants it; anything unreadable is an empty list.
   list(key) {
     return {
