@@ -38,6 +38,7 @@ const (
 // sendPart gives s what it takes of pubs, whose frames f are.
 func (sh *shard) sendPart(s *Subscription, sp *special, pubs []Publication, f *frames) {
 	e := s.Encoding
+	waits := !sp.passed
 	n := sh.choose(sp, pubs)
 	if n == 0 {
 		return
@@ -45,7 +46,7 @@ func (sh *shard) sendPart(s *Subscription, sp *special, pubs []Publication, f *f
 	use := allDeltas
 	switch {
 	case !e.deltas():
-	case sp.filter != nil:
+	case sp.filter != nil, waits && !sh.startsInStream(pubs):
 		use = noDeltas
 	case sp.fresh:
 		use = notTheFirst
@@ -91,6 +92,17 @@ func (sh *shard) choose(sp *special, pubs []Publication) (n int) {
 		sh.filtered.Add(uint64(filtered))
 	}
 	return n
+}
+
+// startsInStream: the first message taken is of a stream. One that is not, and comes to a subscription that waits for the first
+// offset it was not told, is out of the order in which deltas were made.
+func (sh *shard) startsInStream(pubs []Publication) bool {
+	for i, take := range sh.taken {
+		if p := &pubs[i]; take && p.isMessage() {
+			return p.Meta != nil && p.Meta.Offset != 0
+		}
+	}
+	return true
 }
 
 // build makes the joined frames of a batch in one encoding: the fan-out's only allocation.
