@@ -95,6 +95,36 @@ func TestCutIsSpreadOverTurns(t *testing.T) {
 	}
 }
 
+// While a cut goes through the list, one that it has not come to leaves, another leaves and comes back.
+func TestCutSparesThoseWhoHaveLeftOrComeBack(t *testing.T) {
+	var log cutLog
+	var first, left, back *Subscription
+	cfg := everyEncoding(Config{})
+	x := (*harness)(nil)
+	cfg.OnCut = func(s *Subscription) {
+		log.cut(s)
+		if s == first {
+			x.h.Unsubscribe(left)
+			x.h.Unsubscribe(back)
+			x.h.SubscribeSpecial(back, "c", Special{Hold: true})
+			x.h.Open(back, 1, false)
+		}
+	}
+	x = newHarness(t, cfg)
+	a, b := &fakeConn{}, &fakeConn{}
+	first = x.joinSpecial(&fakeConn{}, EncodingJSON, Special{Hold: true})
+	left = x.joinSpecial(a, EncodingJSON, Special{Hold: true})
+	back = x.joinSpecial(b, EncodingJSON, Special{Hold: true})
+	x.settle()
+	x.h.Cut("c")
+	x.settle()
+	x.stream("c", 2)
+	x.settle()
+	log.want(t, first)
+	x.want("left", a.text(), "")
+	x.want("came back", b.text(), "1>2;")
+}
+
 func TestCutAfterCloseDoesNothing(t *testing.T) {
 	x := newHarness(t, everyEncoding(Config{}))
 	x.joinSpecial(&fakeConn{}, EncodingJSON, Special{Hold: true})

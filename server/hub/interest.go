@@ -154,14 +154,12 @@ func (in *interest) warm(channel string) (t *topic, known bool) {
 	return t, t.deadline&confirmed != 0
 }
 
-// confirm marks t unless it was let go.
+// confirm marks t. If it was let go meanwhile nobody sees the mark: the table has another topic for the channel, or none.
 func (in *interest) confirm(t *topic) {
 	st := &in.stripes[in.stripeOf(t.name)]
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.topics[t.name] == t {
-		t.deadline |= confirmed
-	}
+	t.deadline |= confirmed
 }
 
 // lookup appends the branches of channel to dst.

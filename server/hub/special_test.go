@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -446,6 +447,56 @@ func TestHoldBeginsWithTheReturnOfSubscribeThoughAFormerMembershipIsStillListed(
 				t.Errorf("stats %+v", st)
 			}
 		})
+	}
+}
+
+func TestNothingHeldIsSentToOneWhoLeavesWhileOthersAreOpened(t *testing.T) {
+	x := newHarness(t, everyEncoding(Config{}))
+	a, b := &fakeConn{}, &fakeConn{}
+	first := x.joinSpecial(a, EncodingJSON, Special{Hold: true})
+	second := x.joinSpecial(b, EncodingJSON, Special{Hold: true})
+	x.stream("c", 1)
+	x.settle()
+	a.onSend = func([]byte) { x.h.Unsubscribe(second) }
+	x.h.Open(first, 0, false)
+	x.h.Open(second, 0, false)
+	x.settle()
+	x.want("stays", a.text(), "0>1;")
+	x.want("left", b.text(), "")
+}
+
+// flushedConn tells its channel what it was sent.
+type flushedConn struct {
+	fakeConn
+	out chan string
+}
+
+func (c *flushedConn) Flush() { c.out <- c.text() }
+
+func TestShardGoesOnUntilAllAreOpen(t *testing.T) {
+	x := started(t, everyEncoding(Config{TurnSubscribers: 1}))
+	defer x.h.Close()
+	out, all := make(chan string, 100), make(chan struct{})
+	var subs []*Subscription
+	for i := range 50 {
+		c := &flushedConn{out: out}
+		if i == 0 {
+			c.onSend = func([]byte) { <-all }
+		}
+		s := &Subscription{Sub: c, Encoding: EncodingJSON}
+		x.h.SubscribeSpecial(s, "c", Special{Hold: true})
+		subs = append(subs, s)
+	}
+	x.stream("c", 1)
+	for x.h.Stats().MailboxDepth > 0 {
+		runtime.Gosched()
+	}
+	for _, s := range subs {
+		x.h.Open(s, 0, false)
+	}
+	close(all)
+	for range subs {
+		x.want("opened", <-out, "0>1;")
 	}
 }
 

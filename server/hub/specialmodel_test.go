@@ -79,6 +79,8 @@ func (c *specialConn) Send(frame []byte) bool {
 			c.m.t.Fatalf("channel %d: %v after Unsubscribe", k, s)
 		case l.needs.Hold && !l.opened:
 			c.m.t.Fatalf("channel %d: %v before Open", k, s)
+		case l.told:
+			c.m.t.Fatalf("channel %d: %v after OnCut", k, s)
 		}
 		l.got = append(l.got, s)
 	}
