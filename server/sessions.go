@@ -58,6 +58,7 @@ func (n *node) startHub() {
 	c := n.cfg
 	hc := hub.Config{
 		Shards: c.HubShards, MailboxLen: c.HubMailbox, BatchBytes: c.HubBatchBytes, InterestLinger: c.InterestLinger, OnFanout: n.metrics.ObserveFanout,
+		OnPanic: func(v any, stack []byte) { n.log.Error("panic in the fan-out", "panic", v, "stack", string(stack)) },
 	}
 	hc.Encoders[hub.EncodingRaw] = livechat.Encoder(c.NodeID)
 	n.encoders.AddTo(&hc)

@@ -31,6 +31,28 @@
 // Delivered publications count against the mailbox until their batch is finished, so slices do not defeat the back-pressure;
 // one channel may hold only [Config.ChannelLen] of them, so a flooded channel stops its own reader before it stops the others'.
 //
+// # Special subscriptions
+//
+// A plain subscription is sent every batch as it is: one frame per batch and encoding, shared by all. What needs more
+// ([Special], and the encodings of deltas) has a pointer to it in its [Subscription], which costs the others a nil check per
+// send, and is looked at batch by batch: held, sent in part, or whole. Parts that are equal share a frame too. The pointer
+// goes as soon as the subscription has caught up: it was opened, an offset above its position has passed, and a delta has its
+// base. A filter keeps it.
+//
+//	SubscribeSpecial(Hold) -> holds what comes -> Open -> a turn sends what was held -> skips what was told -> fast path
+//	                              |                                                                              |
+//	                              +-> too much ----------------> cut, OnCut <---- Cut, a panic -------------------+
+//
+// The owner puts the pointer in, the shard takes it out with a compare-and-swap; all behind it is the shard's. So a shard that
+// has not heard that a subscription left and came back, and finds it at its old place in the list, sees at once that it holds.
+//
+// A cut stands in the queue of its channel like a publication and is a batch of its own: it goes through the list in slices,
+// and the lists' three parts (see job) hold for it too. Why a publication is missing is no matter of the hub's.
+//
+// A delta is of use to whoever was sent the publication before. The hub gives an encoder a publication without its delta when
+// that is not sure: the first one of a subscription, after one that the encoder left out, after one that was lost to a panic,
+// behind a filter, and in what comes from outside the stream before the stream goes on.
+//
 // # What is promised
 //
 //   - Every subscription gets the publications of its channel in the order of Deliver, provided that one goroutine at a time
@@ -41,7 +63,11 @@
 //     first. Publications delivered earlier whose fan-out had not begun may be sent to it too.
 //   - Unsubscribe removes exactly once, however often and from wherever it is called. After it no further Send begins for
 //     this membership; one that has begun may end, even on a connection that is closed already: a Subscriber has to bear it.
-//   - Nothing is dropped: a full mailbox makes Deliver wait. The exception is Close, which counts what it abandons.
+//   - A subscription with Hold is sent nothing before Open, and then everything with an offset above the position it was
+//     opened with, or with none, whose Deliver began after SubscribeSpecial returned, once and in order; or OnCut is told.
+//   - After Cut returned nothing delivered later is sent to a subscription with Hold that was there before.
+//   - Nothing is dropped: a full mailbox makes Deliver wait. The exceptions are Close and panics of what others wrote, which
+//     are counted. A panic costs one batch, for those who do not have it yet, and cuts the positioned among them.
 //   - A slow or closed Subscriber costs one Send that returns false; it never delays the shard.
 //
 // # Goroutines and locks
@@ -53,6 +79,7 @@
 //
 // # Memory
 //
-// Per subscription: the [Subscription], 32 bytes, embedded by its owner, and 8 to 10 bytes in a list. Per channel with one
-// subscriber: about 190 bytes, name included (BenchmarkChannels; the budget of 300 is a test). Lists, queues and maps give memory back after a mass leave.
+// Per subscription: the [Subscription], 40 bytes, embedded by its owner, and 8 to 10 bytes in a list; 48 bytes while it is
+// special, and 8 per batch it holds, which it shares with others. Per channel with one subscriber: about 190 bytes, name
+// included (BenchmarkChannels; the budget of 300 is a test). Lists, queues and maps give memory back after a mass leave.
 package hub

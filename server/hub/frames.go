@@ -63,8 +63,14 @@ func (sh *shard) sendPart(s *Subscription, sp *special, pubs []Publication, f *f
 		frame, torn = sh.buildPart(pubs, f, e, use)
 	}
 	sp.fresh = torn
-	if len(frame) > 0 {
-		sh.send(s, frame, n)
+	if len(frame) == 0 {
+		return
+	}
+	sh.tally.parts++
+	sh.tally.publications += n
+	sh.tally.bytes += len(frame)
+	if s.Sub.Send(frame) {
+		sh.dirty = append(sh.dirty, s.Sub)
 	}
 }
 

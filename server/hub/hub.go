@@ -213,7 +213,7 @@ func (h *Hub) Deliver(p Publication) {
 		return
 	}
 	for _, b := range branches {
-		h.shards[b.shard].mail.deliver(b, p)
+		h.shards[b.shard].mail.deliver(b, &p)
 	}
 }
 

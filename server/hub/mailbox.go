@@ -71,7 +71,7 @@ func (m *mailbox) post(o op) {
 }
 
 // deliver queues p for b and waits while there is no room.
-func (m *mailbox) deliver(b *branch, p Publication) {
+func (m *mailbox) deliver(b *branch, p *Publication) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for !m.closed && (m.depth >= m.maxLen || m.bytes >= m.maxBytes || int(b.queued.Load()) >= m.maxChannel) {
@@ -89,12 +89,12 @@ func (m *mailbox) cut(b *branch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.closed {
-		m.enqueue(b, Publication{Meta: cutMark})
+		m.enqueue(b, &Publication{Meta: cutMark})
 	}
 }
 
-func (m *mailbox) enqueue(b *branch, p Publication) {
-	m.queue = append(m.queue, delivery{branch: b, pub: p})
+func (m *mailbox) enqueue(b *branch, p *Publication) {
+	m.queue = append(m.queue, delivery{branch: b, pub: *p})
 	m.depth++
 	m.bytes += p.size()
 	b.queued.Add(1)

@@ -38,8 +38,8 @@ type shard struct {
 	lostPanic   atomic.Uint64
 }
 
-// tally is what was sent in one slice.
-type tally struct{ sends, publications, bytes int }
+// tally is what was sent in one slice: batches as they are, and parts of some, with so many publications.
+type tally struct{ sends, parts, publications, bytes int }
 
 type fanout struct {
 	began       time.Time
@@ -107,8 +107,10 @@ func (sh *shard) apply() {
 // Openings have half as much for themselves: neither they nor channels wait for one another.
 func (sh *shard) turn() {
 	start := time.Now()
-	sh.openSome((sh.cfg.TurnSubscribers + 1) / 2)
-	sh.count()
+	if len(sh.opening) > 0 {
+		sh.openSome((sh.cfg.TurnSubscribers + 1) / 2)
+		sh.count(0)
+	}
 	short := 0 // subscribers of batches that begin and end in this turn
 	for budget := sh.cfg.TurnSubscribers; budget > 0 && !sh.runq.empty(); {
 		j := sh.runq.pop()
@@ -195,15 +197,16 @@ func (sh *shard) slice(j *job, limit int) int {
 		j.frames.torn = allDeltaBits
 		sh.lostPanic.Add(uint64(j.batch))
 	}
-	j.sent += sh.tally.sends
-	sh.count()
+	j.sent += sh.tally.sends + sh.tally.parts
+	sh.count(j.batch)
 	return j.cursor - from
 }
 
 // fan sends the batch of j to its receivers before stop.
 func (sh *shard) fan(j *job, stop int) {
-	for _, s := range j.branch.subs[j.cursor:stop] {
-		j.cursor++
+	from := j.cursor
+	for i, s := range j.branch.subs[from:stop] {
+		j.cursor = from + i + 1
 		if s.branch.Load() != j.branch {
 			continue // has left, or not quite come: nothing must follow the answer to an unsubscribe
 		}
@@ -217,22 +220,17 @@ func (sh *shard) fan(j *job, stop int) {
 				continue
 			}
 		}
-		sh.send(s, frame, j.batch)
+		sh.tally.sends++
+		sh.tally.bytes += len(frame)
+		if s.Sub.Send(frame) {
+			sh.dirty = append(sh.dirty, s.Sub)
+		}
 	}
 }
 
-func (sh *shard) send(s *Subscription, frame []byte, publications int) {
-	sh.tally.sends++
-	sh.tally.publications += publications
-	sh.tally.bytes += len(frame)
-	if s.Sub.Send(frame) {
-		sh.dirty = append(sh.dirty, s.Sub)
-	}
-}
-
-// count moves the tally to the counters.
-func (sh *shard) count() {
-	sh.deliveries.Add(uint64(sh.tally.publications))
+// count moves the tally of a batch of so many publications to the counters.
+func (sh *shard) count(batch int) {
+	sh.deliveries.Add(uint64(sh.tally.sends*batch + sh.tally.publications))
 	sh.bytes.Add(uint64(sh.tally.bytes))
 	sh.tally = tally{}
 }
