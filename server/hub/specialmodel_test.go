@@ -30,7 +30,6 @@ type life struct {
 	from    int // length of the log when it began
 	after   uint64
 	opened  bool
-	ended   bool
 	cutAt   int    // length of the log when it was cut; -1: it was not
 	told    bool   // OnCut was called
 	history int    // length of the log that its answer contained

@@ -44,108 +44,150 @@ func (c *recoveringConn) Send(frame []byte) bool {
 	return !was
 }
 
-// TestSpecialStress: real goroutines subscribe, are told how far the stream is, open, leave and are cut while it goes on.
+const (
+	specialChannels = 3
+	specialMessages = 4000 // per channel, while subscriptions come and go
+	specialLast     = 20   // per channel, at the end
+)
+
+// specialStress is one stream per channel: offsets are dense, and what has been said is told to those who come.
+type specialStress struct {
+	*harness
+	names  [specialChannels]string
+	tops   [specialChannels]atomic.Uint64
+	owners sync.Map // *Subscription -> *recoveringConn
+	faults atomic.Int64
+	total  atomic.Int64
+}
+
+// cut is Config.OnCut.
+func (x *specialStress) cut(s *Subscription) {
+	c, _ := x.owners.Load(s)
+	c.(*recoveringConn).cut.Store(true)
+}
+
+func (x *specialStress) say(k int, n uint64) {
+	x.tops[k].Store(n) // as history: who subscribes from now on is told
+	x.h.Deliver(Publication{Channel: x.names[k], Data: binary.BigEndian.AppendUint64(nil, n), Meta: &wire.Meta{Offset: n}})
+}
+
+func (x *specialStress) enter(k, shard int, e Encoding) (*Subscription, *recoveringConn) {
+	c := &recoveringConn{shard: shard, faults: &x.faults, total: &x.total}
+	s := &Subscription{Sub: c, Encoding: e}
+	x.owners.Store(s, c)
+	x.h.SubscribeSpecial(s, x.names[k], Special{Hold: true})
+	return s, c
+}
+
+func (x *specialStress) answer(k int, s *Subscription, c *recoveringConn) {
+	after := x.tops[k].Load()
+	c.answered.Store(after + 1)
+	x.h.Open(s, after, true)
+}
+
+// live is one subscription after another until stop.
+func (x *specialStress) live(seed uint64, stop <-chan struct{}) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		k := rng.IntN(specialChannels)
+		s, c := x.enter(k, rng.IntN(100), Encoding(rng.IntN(int(numEncodings))))
+		pause(rng)
+		x.answer(k, s, c)
+		pause(rng)
+		var leavers sync.WaitGroup
+		for range 2 {
+			leavers.Go(func() { x.h.Unsubscribe(s) })
+		}
+		leavers.Wait()
+	}
+}
+
+// atRest waits until the shards have done everything.
+func (x *specialStress) atRest() {
+	for s := x.h.Stats(); s.MailboxDepth+s.ControlDepth > 0; s = x.h.Stats() {
+		runtime.Gosched()
+	}
+}
+
+// Real goroutines subscribe, are told how far the stream is, open, leave and are cut while it goes on. Whoever is there at the
+// end gets the end of the stream, or is told.
 func TestSpecialStress(t *testing.T) {
-	const channels, messages = 3, 4000
-	cfg := Config{Shards: 3, MailboxLen: 32, BatchBytes: 40, TurnSubscribers: 5, InterestLinger: time.Millisecond, InterestStripes: 2}
+	x := &specialStress{names: [specialChannels]string{"a", "b", "c"}}
+	cfg := Config{Shards: 3, MailboxLen: 32, BatchBytes: 40, TurnSubscribers: 5, InterestLinger: time.Millisecond, InterestStripes: 2, OnCut: x.cut}
 	for e := range cfg.Encoders {
 		cfg.Encoders[e] = stressEncoder
 	}
-	var owners sync.Map // *Subscription -> *recoveringConn
-	cfg.OnCut = func(s *Subscription) {
-		c, _ := owners.Load(s)
-		c.(*recoveringConn).cut.Store(true)
-	}
-	x := started(t, cfg)
-	names := [channels]string{"a", "b", "c"}
-	var tops [channels]atomic.Uint64
-	var faults, total, untold atomic.Int64
+	x.harness = started(t, cfg)
 	var deliverers, members sync.WaitGroup
 	stop := make(chan struct{})
-	for k, name := range names {
+	for k, name := range x.names {
 		deliverers.Go(func() {
-			for n := uint64(1); n <= messages; n++ {
-				tops[k].Store(n) // as history: what it has seen is told to those who subscribe from now on
-				x.h.Deliver(Publication{Channel: name, Data: binary.BigEndian.AppendUint64(nil, n), Meta: &wire.Meta{Offset: n}})
+			for n := uint64(1); n <= specialMessages; n++ {
+				x.say(k, n)
 				if n%500 == 0 {
 					x.h.Cut(name)
 				}
 			}
 		})
 	}
-	for i := range 8 {
-		members.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(i), 2))
-			for lives := 0; ; lives++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				k := rng.IntN(channels)
-				c := &recoveringConn{shard: rng.IntN(100), faults: &faults, total: &total}
-				s := &Subscription{Sub: c, Encoding: Encoding(rng.IntN(int(numEncodings)))}
-				owners.Store(s, c)
-				x.h.SubscribeSpecial(s, names[k], Special{Hold: true})
-				pause(rng)
-				after := tops[k].Load()
-				c.answered.Store(after + 1)
-				x.h.Open(s, after, true)
-				pause(rng)
-				var leavers sync.WaitGroup
-				for range 2 {
-					leavers.Go(func() { x.h.Unsubscribe(s) })
-				}
-				leavers.Wait()
-			}
-		})
+	for i := range uint64(8) {
+		members.Go(func() { x.live(i, stop) })
 	}
 	deliverers.Wait()
 	for x.h.Stats().MailboxDepth > 0 { // a cut that has not begun would take those who join now
 		runtime.Gosched()
 	}
-	// Whoever is there at the end gets the end of the stream, or is told.
-	type last struct {
-		c *recoveringConn
-		k int
-	}
-	var there []last
-	for i := range 30 {
-		k := i % channels
-		c := &recoveringConn{shard: i, faults: &faults, total: &total}
-		s := &Subscription{Sub: c, Encoding: EncodingJSON}
-		owners.Store(s, c)
-		x.h.SubscribeSpecial(s, names[k], Special{Hold: true})
-		c.answered.Store(tops[k].Load() + 1)
-		x.h.Open(s, tops[k].Load(), true)
-		there = append(there, last{c, k})
-	}
-	for k, name := range names {
-		for n := uint64(messages + 1); n <= messages+20; n++ {
-			tops[k].Store(n)
-			x.h.Deliver(Publication{Channel: name, Data: binary.BigEndian.AppendUint64(nil, n), Meta: &wire.Meta{Offset: n}})
-		}
-		if k == 0 {
-			x.h.Cut(name)
-		}
-	}
+	x.toTheEnd()
 	close(stop)
 	members.Wait()
-	for s := x.h.Stats(); s.MailboxDepth+s.ControlDepth > 0; s = x.h.Stats() {
-		runtime.Gosched()
-	}
+	x.atRest()
 	x.h.Close()
 	x.h.interest.sweep(time.Hour)
 	x.check()
-	for _, l := range there {
-		if cut := l.c.cut.Load(); cut != (l.k == 0) || !cut && l.c.next != messages+21 {
-			untold.Add(1)
+	x.verify()
+}
+
+// toTheEnd adds subscriptions that stay, says the last of each channel, and cuts the first one.
+func (x *specialStress) toTheEnd() {
+	for i := range 10 * specialChannels {
+		k := i % specialChannels
+		s, c := x.enter(k, i, EncodingJSON)
+		x.answer(k, s, c)
+	}
+	for k := range x.names {
+		for n := range uint64(specialLast) {
+			x.say(k, specialMessages+1+n)
 		}
 	}
-	if faults.Load() != 0 || untold.Load() != 0 {
-		t.Errorf("%d gaps, repetitions, early or late ones; %d at the end have neither all nor were told", faults.Load(), untold.Load())
+	x.h.Cut(x.names[0])
+}
+
+func (x *specialStress) verify() {
+	there, wrong := 0, 0
+	x.owners.Range(func(key, value any) bool {
+		s, c := key.(*Subscription), value.(*recoveringConn)
+		name := s.Channel()
+		if name == "" {
+			return true // left
+		}
+		there++
+		if cut := c.cut.Load(); cut != (name == x.names[0]) || !cut && c.next != specialMessages+specialLast+1 {
+			wrong++
+		}
+		return true
+	})
+	if there != 10*specialChannels || wrong > 0 {
+		x.t.Errorf("of %d at the end %d have neither all nor were told", there, wrong)
 	}
-	t.Logf("%d received, %+v", total.Load(), x.h.Stats())
+	if n := x.faults.Load(); n > 0 {
+		x.t.Errorf("%d gaps, repetitions, early or late ones", n)
+	}
+	x.t.Logf("%d received, %+v", x.total.Load(), x.h.Stats())
 }
 
 func pause(rng *rand.Rand) {
