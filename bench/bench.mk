@@ -16,7 +16,13 @@ BENCH_NODE := bin/throng --addr {addr} --admin-addr {admin} --data-dir {dir} --d
 BENCH_STAMP = $(shell date -u +%Y%m%d)-$(shell git rev-parse --short=12 HEAD)-$(shell uname -n)
 BENCH_OUT ?= bin/results
 
-.PHONY: bench-bin bench bench-million bench-peers bench-peers-bin bench-baseline profile benchstat pgo
+HISTORY_ROUNDS ?= 2
+# Connections that publish and listen in bench-history's first part.
+PUBLISHERS ?= 100
+BENCH_HISTORY_NODE := bin/throng --config bench/peers/history.yaml --addr {addr} --admin-addr {admin} --data-dir {dir} --drain-window 100ms --log-level warn
+BENCH_HISTORY_PEERS := --server 'throng=$(BENCH_HISTORY_NODE)' --server 'centrifuge=bin/peers/centrifuge -addr {addr} -admin-addr {admin}' --rounds $(HISTORY_ROUNDS)
+
+.PHONY: bench-bin bench bench-million bench-history bench-peers bench-peers-bin bench-baseline profile benchstat pgo
 
 bench-bin:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/throng ./server
@@ -34,6 +40,19 @@ bench: bench-bin ## the node through idle, fan-out, storm, handshake and latency
 bench-million: bench-bin ## a million idle connections, then one broadcast to all (MILLION=100000 HOLD=1m scales it down)
 	bin/bench million -c $(MILLION) --hold $(HOLD) --server-bin bin/throng --no-ceiling \
 		--out $(BENCH_OUT)/$(BENCH_STAMP)-million-$(MILLION).json --html $(BENCH_OUT)/million.html
+
+bench-history: bench-bin ## acknowledged publications, recovery and the memory of positions, beside the centrifuge library
+	cd bench/peers && $(GO) build -trimpath -o ../../bin/peers/ ./centrifuge
+	bin/bench publish -c $(PUBLISHERS) --channels $(PUBLISHERS) $(BENCH_PIN) $(BENCH_HISTORY_PEERS) --out $(BENCH_OUT)/$(BENCH_STAMP)-publish.json
+	bin/bench recover -c $(CONNECTIONS) $(BENCH_PIN) $(BENCH_HISTORY_PEERS) --out $(BENCH_OUT)/$(BENCH_STAMP)-recover.json
+	bin/bench recover -c $(CONNECTIONS) --channels 1000 --missed 10 --outages 1 $(BENCH_PIN) $(BENCH_HISTORY_PEERS) \
+		--out $(BENCH_OUT)/$(BENCH_STAMP)-recover-spread.json
+	bin/bench recover -c $(CONNECTIONS) --restart --outages 1 $(BENCH_PIN) --name throng --spawn '$(BENCH_HISTORY_NODE)' \
+		--out $(BENCH_OUT)/$(BENCH_STAMP)-recover-restart.json
+	bin/bench positions -c $(CONNECTIONS) $(BENCH_PIN) $(BENCH_HISTORY_PEERS) --out $(BENCH_OUT)/$(BENCH_STAMP)-positions.json
+	bin/bench report --format none --html $(BENCH_OUT)/history.html $(BENCH_OUT)/$(BENCH_STAMP)-publish.json \
+		$(BENCH_OUT)/$(BENCH_STAMP)-recover.json $(BENCH_OUT)/$(BENCH_STAMP)-recover-spread.json \
+		$(BENCH_OUT)/$(BENCH_STAMP)-recover-restart.json $(BENCH_OUT)/$(BENCH_STAMP)-positions.json
 
 bench-peers-bin:
 	cd bench/peers && $(GO) build -trimpath -o ../../bin/peers/ ./...

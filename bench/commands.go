@@ -58,6 +58,7 @@ Start a server yourself and name it with --target, or let the bench start it:
   bench fanout -c 10000 --window 1,8 --server-cpus 0 --client-cpus 1
   bench compare --server throng='./throng --addr {addr}' --server peer='./peer -addr {addr}'
   bench million --connections 100000
+  bench recover -c 10000 --channel history:bench --spawn './throng --config history.yaml --addr {addr}'
 
 Server figures come from /proc (Pss_Anon + Pss_Shmem, utime + stime) of whoever
 listens at a loopback target. Each report carries the harness's own ceiling against
@@ -71,7 +72,7 @@ func newRoot(args []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newIdle(args), newFanout(args), newRooms(args), newLatency(args), newStorm(args),
-		newHandshake(args), newCompare(args), newMillion(args), newProfile(), newAgent(), newReport(), newNullServer())
+		newHandshake(args), newPublish(args), newRecover(args), newPositions(args), newCompare(args), newMillion(args), newProfile(), newAgent(), newReport(), newNullServer())
 	return root
 }
 

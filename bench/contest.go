@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"throng/bench/result"
 	"throng/bench/scenario"
@@ -18,8 +19,7 @@ import (
 // newCompare is the subcommand that measures several servers side by side.
 func newCompare(args []string) *cobra.Command {
 	c := &common{}
-	var servers, targets, dialects, channels []string
-	var file, base string
+	var r roster
 	var spec scenario.BatterySpec
 	cmd := &cobra.Command{
 		Use: "compare", Args: noArgs, Short: "Several servers through the same battery, A B A B, with ratios",
@@ -29,20 +29,15 @@ and stopped, one after the other, --rounds times. Ratios of medians are to --bas
 (the first server by default). --servers names a JSON file: a list of objects with
 name, command, target, dialect, channel.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := contenders(servers, file)
-			if err == nil {
-				err = errors.Join(decorate(list, targets, "server-target", func(x *scenario.Contender, v string) { x.Target = v }),
-					decorate(list, dialects, "server-dialect", func(x *scenario.Contender, v string) { x.Dialect = v }),
-					decorate(list, channels, "server-channel", func(x *scenario.Contender, v string) { x.Channel = v }),
-					positive("rounds", spec.Rounds), positive("for", spec.For))
+			list, err := r.contenders()
+			if err == nil && len(list) == 0 {
+				err = errors.New("--server: at least one is needed")
 			}
+			err = errors.Join(err, positive("rounds", spec.Rounds), positive("for", spec.For))
 			if err != nil {
 				return usageError{err}
 			}
-			c.base = base
-			if base == "" {
-				c.base = list[0].Name
-			}
+			c.base = r.baseOf(list)
 			return c.measure(cmd, args, func(ctx context.Context, ui display) *scenario.Outcome {
 				return scenario.Compare(ctx, &c.opts, ui, list, spec)
 			})
@@ -50,12 +45,7 @@ name, command, target, dialect, channel.`,
 	}
 	c.register(cmd.Flags(), 10_000)
 	f := cmd.Flags()
-	f.StringArrayVar(&servers, "server", nil, "a server as NAME=COMMAND with {addr} (and {admin}, {dir}); several times")
-	f.StringArrayVar(&targets, "server-target", nil, "its target as NAME=URL with {addr} (default --spawn-target)")
-	f.StringArrayVar(&dialects, "server-dialect", nil, "its dialect as NAME=DIALECT (default --dialect)")
-	f.StringArrayVar(&channels, "server-channel", nil, "its channel as NAME=CHANNEL (default --channel)")
-	f.StringVar(&file, "servers", "", "JSON file with more servers")
-	f.StringVar(&base, "base", "", "server that ratios refer to (default: the first)")
+	r.register(f)
 	f.IntVar(&spec.Rounds, "rounds", 2, "times that each server is measured")
 	f.DurationVar(&spec.For, "for", 3*time.Second, "length of each traffic phase")
 	f.Float64Var(&spec.Rate, "rate", 5, "messages per second of the rate phase, 0 = none")
@@ -64,31 +54,53 @@ name, command, target, dialect, channel.`,
 	return cmd
 }
 
+// roster are the flags that name servers to compare.
+type roster struct {
+	servers, targets, dialects, channels []string
+	file, base                           string
+}
+
+func (r *roster) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&r.servers, "server", nil, "a server as NAME=COMMAND with {addr} (and {admin}, {dir}); several times")
+	f.StringArrayVar(&r.targets, "server-target", nil, "its target as NAME=URL with {addr} (default --spawn-target)")
+	f.StringArrayVar(&r.dialects, "server-dialect", nil, "its dialect as NAME=DIALECT (default --dialect)")
+	f.StringArrayVar(&r.channels, "server-channel", nil, "its channel as NAME=CHANNEL (default --channel)")
+	f.StringVar(&r.file, "servers", "", "JSON file with more servers")
+	f.StringVar(&r.base, "base", "", "server that ratios refer to (default: the first)")
+}
+
+// baseOf is what ratios refer to, "" without servers.
+func (r *roster) baseOf(list []scenario.Contender) string {
+	if r.base == "" && len(list) > 0 {
+		return list[0].Name
+	}
+	return r.base
+}
+
 // contenders joins --server flags and the --servers file.
-func contenders(flags []string, file string) ([]scenario.Contender, error) {
+func (r *roster) contenders() ([]scenario.Contender, error) {
 	var list []scenario.Contender
-	for _, s := range flags {
+	for _, s := range r.servers {
 		name, command, ok := strings.Cut(s, "=")
 		if !ok || name == "" || command == "" {
 			return nil, fmt.Errorf("--server: %q is not NAME=COMMAND", s)
 		}
 		list = append(list, scenario.Contender{Name: name, Command: command})
 	}
-	if file != "" {
-		p, err := os.ReadFile(file)
+	if r.file != "" {
+		p, err := os.ReadFile(r.file)
 		if err != nil {
 			return nil, fmt.Errorf("--servers: %w", err)
 		}
 		var more []scenario.Contender
 		if err := json.Unmarshal(p, &more); err != nil {
-			return nil, fmt.Errorf("--servers: %s: %w", file, err)
+			return nil, fmt.Errorf("--servers: %s: %w", r.file, err)
 		}
 		list = append(list, more...)
 	}
-	if len(list) == 0 {
-		return nil, errors.New("--server: at least one is needed")
-	}
-	return list, nil
+	return list, errors.Join(decorate(list, r.targets, "server-target", func(x *scenario.Contender, v string) { x.Target = v }),
+		decorate(list, r.dialects, "server-dialect", func(x *scenario.Contender, v string) { x.Dialect = v }),
+		decorate(list, r.channels, "server-channel", func(x *scenario.Contender, v string) { x.Channel = v }))
 }
 
 func decorate(list []scenario.Contender, values []string, flag string, set func(*scenario.Contender, string)) error {

@@ -7,6 +7,7 @@
 //	go run ./bench idle -c 10000 --spawn './throng --addr {addr} --admin-addr {admin}'
 //	go run ./bench fanout -c 10000 --window 1,8 --target ws://127.0.0.1:8080/livechat
 //	go run ./bench million --connections 100000
+//	go run ./bench recover -c 10000 --target ws://127.0.0.1:8080/connection/websocket --channel history:bench
 //
 // # How it is built
 //
@@ -32,6 +33,11 @@
 // harness) that falls behind shows it. Sequence numbers in each payload give sent,
 // received, lost, duplicated and out of order, per channel and publisher. Warm-up
 // messages are counted apart.
+//
+// Acknowledged publications (bench publish) are counted by their answers, errors by
+// their code; the time to an answer runs from the write of the command. Deliveries
+// that come with the answer to a recovery (bench recover) are judged like all
+// others, but their age is the outage's and stays out of the latency.
 //
 // A report says what else used the CPU meanwhile, how server and load were pinned,
 // and what the harness reached against the null server: no figure can be better.

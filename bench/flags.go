@@ -63,6 +63,15 @@ func (c *common) register(fs *pflag.FlagSet, conns int) {
 	fs.BoolVar(&c.noCeiling, "no-ceiling", false, "skip the run against the built-in null server")
 }
 
+// preset gives flags other defaults in one subcommand.
+func preset(fs *pflag.FlagSet, values map[string]string) {
+	for name, v := range values {
+		_ = fs.Set(name, v)
+		f := fs.Lookup(name)
+		f.DefValue, f.Changed = f.Value.String(), false
+	}
+}
+
 // check turns texts into values; every error names its flag.
 func (c *common) check() error {
 	o := &c.opts

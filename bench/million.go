@@ -32,17 +32,9 @@ with the command that raises it (--check stops there). -c 100000 is a tenth.`,
 	}
 	c.register(cmd.Flags(), 1_000_000)
 	f := cmd.Flags()
-	_ = f.Set("settle", "10s")
-	_ = f.Set("drain", "60s")
-	_ = f.Set("heartbeat-from", "server")
-	_ = f.Set("in-flight", "4000")
-	_ = f.Set("attempts", "20")
-	_ = f.Set("timeout", "30s")
-	_ = f.Set("channel", "million")
-	for _, name := range []string{"settle", "drain", "heartbeat-from", "in-flight", "attempts", "timeout", "channel"} {
-		fl := f.Lookup(name)
-		fl.DefValue, fl.Changed = fl.Value.String(), false
-	}
+	preset(f, map[string]string{
+		"settle": "10s", "drain": "60s", "heartbeat-from": "server", "in-flight": "4000", "attempts": "20", "timeout": "30s", "channel": "million",
+	})
 	for _, name := range []string{"target", "spawn", "publish-target", "server-pid", "procs", "agents", "nats-url"} {
 		f.Lookup(name).Hidden = true
 	}

@@ -27,22 +27,26 @@ func (centrifugeJSON) Stream() bool           { return false }
 func (centrifugeJSON) WebSocket() bool        { return true }
 func (centrifugeJSON) RequestHeaders() string { return "" }
 
-func (centrifugeJSON) AppendHello(dst []byte, channel string) []byte {
-	p := make([]byte, 0, 128)
+func (centrifugeJSON) AppendHello(dst []byte, h Hello) []byte {
+	p := make([]byte, 0, 256)
 	p = append(p, `{"id":1,"connect":{"name":"bench"}}`+"\n"+`{"id":2,"subscribe":{"channel":`...)
-	p = strconv.AppendQuote(p, channel)
+	p = strconv.AppendQuote(p, h.Channel)
+	if h.Positioned {
+		p = append(p, `,"positioned":true,"recoverable":true`...)
+	}
+	if h.Recover {
+		p = append(p, `,"recover":true,"offset":`...)
+		p = strconv.AppendUint(p, h.Offset, 10)
+		p = append(p, `,"epoch":`...)
+		p = strconv.AppendQuote(p, h.Epoch)
+	}
 	p = append(p, "}}"...)
 	return appendFrame(dst, wire.OpText, p)
 }
 
-func (centrifugeJSON) AppendPublish(dst []byte, channel string, payload []byte) []byte {
+func (d centrifugeJSON) AppendPublish(dst []byte, channel string, payload []byte) []byte {
 	p := make([]byte, 0, len(payload)+len(channel)+64)
-	p = append(p, `{"id":3,"publish":{"channel":`...)
-	p = strconv.AppendQuote(p, channel)
-	p = append(p, `,"data":"`...)
-	p = append(p, payload...)
-	p = append(p, `"}}`...)
-	return appendFrame(dst, wire.OpText, p)
+	return d.AppendCommands(dst, d.AppendCommand(p, idPublish, channel, payload))
 }
 
 func (centrifugeJSON) AppendPong(dst []byte) []byte {
@@ -93,9 +97,18 @@ const (
 	connectName      = 4
 	requestChannel   = 1 // of subscribe and publish
 	publishData      = 2
-	replyID          = 1
-	replyError       = 2
-	replySubscribe   = 6
+
+	subscribeRecover     = 3
+	subscribeEpoch       = 6
+	subscribeOffset      = 7
+	subscribePositioned  = 9
+	subscribeRecoverable = 10
+
+	replyID        = 1
+	replyError     = 2
+	replyPush      = 4
+	replySubscribe = 6
+	replyPublish   = 8
 )
 
 func (centrifugeProtobuf) Name() string    { return "centrifuge-protobuf" }
@@ -115,22 +128,32 @@ func appendCommand(dst []byte, id uint64, field protowire.Number, body []byte) [
 	return protowire.AppendBytes(dst, c)
 }
 
-func (centrifugeProtobuf) AppendHello(dst []byte, channel string) []byte {
+func (centrifugeProtobuf) AppendHello(dst []byte, h Hello) []byte {
 	connect := protowire.AppendTag(nil, connectName, protowire.BytesType)
 	connect = protowire.AppendString(connect, "bench")
 	sub := protowire.AppendTag(nil, requestChannel, protowire.BytesType)
-	sub = protowire.AppendString(sub, channel)
+	sub = protowire.AppendString(sub, h.Channel)
+	if h.Recover {
+		sub = appendTrue(sub, subscribeRecover)
+		sub = protowire.AppendTag(sub, subscribeEpoch, protowire.BytesType)
+		sub = protowire.AppendString(sub, h.Epoch)
+		sub = protowire.AppendTag(sub, subscribeOffset, protowire.VarintType)
+		sub = protowire.AppendVarint(sub, h.Offset)
+	}
+	if h.Positioned {
+		sub = appendTrue(appendTrue(sub, subscribePositioned), subscribeRecoverable)
+	}
 	p := appendCommand(nil, idConnect, commandConnect, connect)
 	p = appendCommand(p, idSubscribe, commandSubscribe, sub)
 	return appendFrame(dst, wire.OpBinary, p)
 }
 
-func (centrifugeProtobuf) AppendPublish(dst []byte, channel string, payload []byte) []byte {
-	body := protowire.AppendTag(nil, requestChannel, protowire.BytesType)
-	body = protowire.AppendString(body, channel)
-	body = protowire.AppendTag(body, publishData, protowire.BytesType)
-	body = protowire.AppendBytes(body, payload)
-	return appendFrame(dst, wire.OpBinary, appendCommand(nil, idPublish, commandPublish, body))
+func appendTrue(dst []byte, field protowire.Number) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(dst, field, protowire.VarintType), 1)
+}
+
+func (d centrifugeProtobuf) AppendPublish(dst []byte, channel string, payload []byte) []byte {
+	return d.AppendCommands(dst, d.AppendCommand(nil, idPublish, channel, payload))
 }
 
 func (centrifugeProtobuf) AppendPong(dst []byte) []byte {

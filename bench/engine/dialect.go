@@ -33,7 +33,7 @@ type Dialect interface {
 	// RequestHeaders are added to the GET, each line ended by CRLF.
 	RequestHeaders() string
 	// AppendHello appends the frames to send as soon as the upgrade succeeded.
-	AppendHello(dst []byte, channel string) []byte
+	AppendHello(dst []byte, h Hello) []byte
 	// AppendPublish appends the frames that publish payload to channel.
 	AppendPublish(dst []byte, channel string, payload []byte) []byte
 	// AppendPong appends the frames that answer SignalPing.
@@ -87,8 +87,8 @@ func (raw) Stream() bool           { return false }
 func (raw) WebSocket() bool        { return true }
 func (raw) RequestHeaders() string { return "" }
 
-func (raw) AppendHello(dst []byte, _ string) []byte { return dst }
-func (raw) AppendPong(dst []byte) []byte            { return dst }
+func (raw) AppendHello(dst []byte, _ Hello) []byte { return dst }
+func (raw) AppendPong(dst []byte) []byte           { return dst }
 
 func (raw) AppendPublish(dst []byte, _ string, payload []byte) []byte {
 	return appendFrame(dst, wire.OpText, payload)
@@ -112,7 +112,7 @@ func (sse) Stream() bool           { return true }
 func (sse) WebSocket() bool        { return false }
 func (sse) RequestHeaders() string { return "Accept: text/event-stream\r\nCache-Control: no-cache\r\n" }
 
-func (sse) AppendHello(dst []byte, _ string) []byte             { return dst }
+func (sse) AppendHello(dst []byte, _ Hello) []byte              { return dst }
 func (sse) AppendPong(dst []byte) []byte                        { return dst }
 func (sse) AppendPublish(dst []byte, _ string, _ []byte) []byte { return dst }
 

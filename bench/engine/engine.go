@@ -45,7 +45,13 @@ type Config struct {
 	PendingLimit     int           // bytes a blocked publisher may owe, default 4 MiB
 	DropByReset      bool          // drop with RST instead of FIN: no TIME_WAIT
 	TLS              *tls.Config   // for wss and https targets
-	ClockOffset      time.Duration // coordinator's clock minus ours, on another machine
+
+	// Answers follows replies and positions, which the dialect must be able to (AnsweringDialect).
+	Answers bool
+	// Positioned makes subscriptions recoverable: a connection that is opened again asks for what it has missed, and what it
+	// then gets is judged as if it had never been away. With Answers only.
+	Positioned  bool
+	ClockOffset time.Duration // coordinator's clock minus ours, on another machine
 }
 
 func (c *Config) setDefaults() error {
@@ -74,6 +80,8 @@ func (c *Config) setDefaults() error {
 		return errors.New("engine: no target or no dialect")
 	case c.Payload < StampLen:
 		return fmt.Errorf("engine: payload of %d bytes: at least %d are needed for the stamp", c.Payload, StampLen)
+	case c.Answers && !answers(c.Dialect, c.PublishDialect), c.Positioned && !c.Answers:
+		return errors.New("engine: the dialect has no replies and positions to follow")
 	case c.PublisherCount > 0 && len(c.PublishTargets) == 0:
 		return errors.New("engine: publishers without a publish target")
 	}
@@ -132,29 +140,34 @@ type Engine struct {
 	epfd, wakefd int
 	events       []unix.EpollEvent
 
-	conns    []conn
-	track    trackers
-	sides    []side
-	freeSide []int32
-	buf      []byte // read buffer shared by all
-	out      []byte // replies of the current event
-	scratch  []byte // payload under construction
-	names    []string
-	key      string // Sec-WebSocket-Key of all our requests
-	accept   string // what the server must make of it
+	conns      []conn
+	track      trackers
+	sides      []side
+	freeSide   []int32
+	buf        []byte // read buffer shared by all
+	out        []byte // replies of the current event
+	scratch    []byte // payload under construction
+	names      []string
+	recovering bool   // the message being read brings what was missed: its age is not the latency
+	key        string // Sec-WebSocket-Key of all our requests
+	accept     string // what the server must make of it
 
 	opener    opener
 	deadlines deadlineQueue
 	heart     heart
 	talk      talk
+	acks      acks
+	positions positions
 	tlsPool   *tlsPool
 	job       *job
 
 	n        Counters
 	failures map[string]uint64
 	drops    map[string]uint64
+	codes    map[uint32]uint64
 	latency  *hdrhistogram.Histogram
 	connect  *hdrhistogram.Histogram
+	ack      *hdrhistogram.Histogram
 	channels []ChannelCounts
 
 	mu     sync.Mutex // guards inbox and closed only
@@ -178,8 +191,8 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, clock: NewClock(), events: make([]unix.EpollEvent, 1024),
 		conns: make([]conn, cfg.Count+cfg.PublisherCount), buf: make([]byte, readBuffer),
 		track:    newTrackers(cfg.Count * cfg.Talkers),
-		failures: map[string]uint64{}, drops: map[string]uint64{},
-		latency: NewHistogram(), connect: NewHistogram(),
+		failures: map[string]uint64{}, drops: map[string]uint64{}, codes: map[uint32]uint64{},
+		latency: NewHistogram(), connect: NewHistogram(), ack: NewHistogram(),
 		channels: make([]ChannelCounts, cfg.Channels),
 	}
 	e.clock.Offset = int64(cfg.ClockOffset)
@@ -196,6 +209,7 @@ func New(cfg Config) (*Engine, error) {
 		e.conns[i] = e.blank(i)
 	}
 	e.talk.init(e)
+	e.positions.init(&cfg)
 	if err := e.openPoller(); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ const (
 	KindGarbage      = "garbage"           // bytes that are no HTTP answer or no frame
 	KindAccept       = "bad_accept_key"    // 101 with a wrong Sec-WebSocket-Accept
 	KindRejected     = "rejected"          // the dialect said no (error reply, -ERR)
+	KindUnsubscribed = "unsubscribed"      // the server took the subscription back
 	KindTLS          = "tls"               // TLS handshake or record failure
 	KindHeartbeat    = "heartbeat_missing" // ping not answered in time
 	KindSendBlocked  = "send_blocked"      // peer does not read, pending limit reached

@@ -158,6 +158,7 @@ const (
 	jobOpen  jobKind = iota // nothing waiting, nothing in flight
 	jobTalk                 // the schedule has been published
 	jobBurst                // every delivery of the burst arrived here, or its time is over
+	jobAcks                 // nothing published is without an answer
 )
 
 // job is the one piece of foreground work, with whom to tell when it is done.
@@ -176,6 +177,7 @@ func (e *Engine) Abandon() {
 	e.job = nil
 	e.opener.clear(e)
 	e.talk.stop()
+	e.acks.end(e)
 }
 
 func (e *Engine) jobDue() int64 {
@@ -203,6 +205,8 @@ func (e *Engine) finished(j *job) bool {
 		return e.waiting() == 0 && e.n.InFlight == 0
 	case jobTalk:
 		return e.talk.idle()
+	case jobAcks:
+		return e.acks.waiting == 0
 	default:
 		return e.n.Unique() >= e.talk.goal
 	}

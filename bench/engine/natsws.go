@@ -18,10 +18,10 @@ func (natsWS) Stream() bool           { return true }
 func (natsWS) WebSocket() bool        { return true }
 func (natsWS) RequestHeaders() string { return "" }
 
-func (natsWS) AppendHello(dst []byte, channel string) []byte {
+func (natsWS) AppendHello(dst []byte, h Hello) []byte {
 	p := make([]byte, 0, 128)
 	p = append(p, `CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1}`+"\r\nSUB "...)
-	p = append(p, channel...)
+	p = append(p, h.Channel...)
 	p = append(p, " 1\r\nPING\r\n"...)
 	return appendFrame(dst, wire.OpBinary, p)
 }

@@ -138,7 +138,7 @@ func (e *Engine) dial(i int, at int64) {
 	c.inflight = true
 	e.n.InFlight++
 	e.n.Started++
-	if !e.isPublisher(i) {
+	if !e.isPublisher(i) && !e.hello(i).Recover {
 		for k := range e.cfg.Talkers {
 			e.track.forget(i*e.cfg.Talkers + k)
 		}
@@ -312,6 +312,7 @@ func (e *Engine) shut(i int) {
 		}
 	}
 	e.leaveFlight(c)
+	e.acks.forget(e, i)
 	if c.fd >= 0 {
 		_ = unix.Close(int(c.fd))
 	}

@@ -43,6 +43,7 @@ func (e *Engine) readable(i int) {
 		e.n.BytesIn += uint64(n)
 		e.out = e.out[:0]
 		e.feed(i, e.buf[:n])
+		e.publishAgain(i)
 		if c.gen == gen && len(e.out) > 0 {
 			e.write(i, e.out)
 		}
@@ -149,7 +150,7 @@ func (e *Engine) takeHead(i int, p []byte) int {
 func (e *Engine) upgraded(i int, d Dialect) {
 	c := &e.conns[i]
 	c.state = stateJoining
-	e.out = d.AppendHello(e.out, e.names[c.channel])
+	e.out = d.AppendHello(e.out, e.hello(i))
 	if readyAtUpgrade(d) {
 		e.ready(i)
 	}
@@ -252,6 +253,9 @@ func (e *Engine) data(i int, h *frameHeader, body []byte) {
 
 func (e *Engine) message(i int, p []byte) {
 	e.n.Messages++
+	if e.cfg.Answers && !e.listen(i, p) {
+		return
+	}
 	_, sig := e.dialectOf(i).Inspect(p, e.conns[i].state == stateReady)
 	if sig != 0 && !e.obey(i, sig) {
 		return
@@ -305,7 +309,9 @@ func (e *Engine) obey(i int, sig Signal) bool {
 			e.fail(i, KindRejected)
 			return false
 		}
-		e.n.Rejections++
+		if !e.cfg.Answers { // else each is counted by its code
+			e.n.Rejections++
+		}
 	}
 	if sig&SignalReady != 0 && c.state == stateJoining {
 		e.ready(i)
@@ -365,5 +371,7 @@ func (e *Engine) deliver(i int, st *Stamp) {
 		ch.OutOfOrder++
 	}
 	e.n.LastArrival = e.now
-	record(e.latency, e.now-st.At)
+	if !e.recovering {
+		record(e.latency, e.now-st.At)
+	}
 }

@@ -8,6 +8,8 @@ type PublishOrder struct {
 	Rate  float64 // messages per second and talker, > 0
 	Count int     // messages per talker
 	Begin int64   // Clock ns of the first intended send, 0 = now
+	// Background: the order is done at once and others may follow while it is carried out.
+	Background bool
 }
 
 // BurstOrder is one round of window mode.
@@ -70,6 +72,10 @@ func (e *Engine) Publish(o PublishOrder, done func()) {
 	if t.total > 0 {
 		t.interval = 1e9 / (o.Rate * float64(len(t.rows)))
 	}
+	if o.Background {
+		done()
+		return
+	}
 	e.start(job{kind: jobTalk, done: done})
 }
 
@@ -95,9 +101,18 @@ func (e *Engine) scratchOut() []byte { return e.out[:0] }
 
 // compose appends talker k's next message, or returns nil if it cannot speak.
 func (e *Engine) compose(dst []byte, k int, at int64) []byte {
+	payload := e.payload(k, at)
+	if payload == nil {
+		return nil
+	}
+	i := int(e.talk.rows[k])
+	return e.dialectOf(i).AppendPublish(dst, e.names[e.conns[i].channel], payload)
+}
+
+// payload makes talker k's next message, valid until the next call; nil if it cannot speak.
+func (e *Engine) payload(k int, at int64) []byte {
 	t := &e.talk
-	i := int(t.rows[k])
-	c := &e.conns[i]
+	c := &e.conns[t.rows[k]]
 	if c.state != stateReady {
 		e.n.Unsent++
 		return nil
@@ -113,7 +128,7 @@ func (e *Engine) compose(dst []byte, k int, at int64) []byte {
 		e.n.Owed += uint64(e.cfg.MembersOf(int(c.channel)))
 	}
 	e.scratch = AppendStamp(e.scratch[:0], &st, e.cfg.Payload)
-	return e.dialectOf(i).AppendPublish(dst, e.names[c.channel], e.scratch)
+	return e.scratch
 }
 
 // Burst makes every talker send its messages in one write; done is called on the
@@ -150,6 +165,9 @@ func (e *Engine) subscribers() (n uint64) {
 
 // Talkers says how many publishers the engine has; fixed after New.
 func (e *Engine) Talkers() int { return len(e.talk.rows) }
+
+// Listeners returns how many rows listen: all but the publishers, which stand behind them; fixed after New.
+func (e *Engine) Listeners() int { return e.cfg.Count }
 
 // Row returns how many rows the engine has, publishers included; fixed after New.
 func (e *Engine) Rows() int { return len(e.conns) }

@@ -258,6 +258,16 @@ func (f *Fleet) Close() {
 	wg.Wait()
 }
 
+// OpenPublishers opens the publishers without subscription only, and waits for the end.
+func (f *Fleet) OpenPublishers(ctx context.Context, o engine.OpenOrder) error {
+	_, err := f.each(ctx, func(m *member) (Order, bool) {
+		part := o
+		part.From, part.To = m.share.Count, m.share.Count+m.share.PublisherCount
+		return Order{Op: OpOpen, Open: &part}, m.share.PublisherCount > 0
+	})
+	return err
+}
+
 // OpenShare opens the first n rows of the load, dealt over the workers.
 func (f *Fleet) OpenShare(ctx context.Context, n int, o engine.OpenOrder) error {
 	index := map[*member]int{}

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,10 +18,11 @@ const (
 	OpClock     Op = "clock"     // answers with the worker's clock
 	OpSetup     Op = "setup"     // makes the engine of Plan
 	OpOpen      Op = "open"      // answered when all rows are ready or given up
-	OpDrop      Op = "drop"      // closes all rows
+	OpDrop      Op = "drop"      // closes all rows, or only those that listen (Listeners)
 	OpHeartbeat Op = "heartbeat" // Period, 0 ends it
 	OpPhase     Op = "phase"     // Phase
 	OpPublish   Op = "publish"   // answered when the schedule was sent
+	OpAcks      Op = "acks"      // answered when all that was published has its answer, or at the timeout
 	OpBurst     Op = "burst"     // answered when all deliveries arrived, or at the timeout
 	OpPeek      Op = "peek"      // answers with counters
 	OpCollect   Op = "collect"   // answers with everything, starts the next phase at 0
@@ -48,6 +50,8 @@ type Plan struct {
 	DropByReset    bool          `json:"drop_by_reset,omitempty"`
 	TLSCA          string        `json:"tls_ca,omitempty"` // PEM text of the authority to trust
 	TLSInsecure    bool          `json:"tls_insecure,omitempty"`
+	Answers        bool          `json:"answers,omitempty"`
+	Positioned     bool          `json:"positioned,omitempty"`
 
 	Share Share `json:"share"`
 }
@@ -71,8 +75,11 @@ type Order struct {
 	Open    *engine.OpenOrder    `json:"open,omitempty"`
 	Publish *engine.PublishOrder `json:"publish,omitempty"`
 	Burst   *engine.BurstOrder   `json:"burst,omitempty"`
+	Acks    *engine.AckOrder     `json:"acks,omitempty"`
 	Period  time.Duration        `json:"period_ns,omitempty"`
 	Phase   string               `json:"phase,omitempty"`
+
+	Listeners bool `json:"listeners,omitempty"` // of a drop: publishers stay
 }
 
 // Answer is one line from a worker.
@@ -89,20 +96,22 @@ type Stats struct {
 	Counters engine.Counters        `json:"counters"`
 	Failures map[string]uint64      `json:"failures,omitempty"`
 	Drops    map[string]uint64      `json:"drops,omitempty"`
+	Codes    map[string]uint64      `json:"codes,omitempty"`
 	Silent   uint64                 `json:"silent,omitempty"`
 	Latency  string                 `json:"latency,omitempty"` // HdrHistogram V2, base64
 	Connect  string                 `json:"connect,omitempty"`
+	Ack      string                 `json:"ack,omitempty"`
 	Channels []engine.ChannelCounts `json:"channels,omitempty"`
 	RSS      int64                  `json:"rss,omitempty"` // of the worker's process, bytes
 }
 
 func statsOf(s *engine.Snapshot) (*Stats, error) {
-	out := &Stats{Counters: s.Counters, Failures: s.Failures, Drops: s.Drops, Silent: s.Silent, Channels: s.Channels}
-	var err error
-	if out.Latency, err = EncodeHistogram(s.Latency); err == nil {
-		out.Connect, err = EncodeHistogram(s.Connect)
-	}
-	return out, err
+	out := &Stats{Counters: s.Counters, Failures: s.Failures, Drops: s.Drops, Codes: s.Codes, Silent: s.Silent, Channels: s.Channels}
+	var errs [3]error
+	out.Latency, errs[0] = EncodeHistogram(s.Latency)
+	out.Connect, errs[1] = EncodeHistogram(s.Connect)
+	out.Ack, errs[2] = EncodeHistogram(s.Ack)
+	return out, errors.Join(errs[:]...)
 }
 
 // EncodeHistogram returns h in the portable V2 form, base64; "" for nil or empty.
@@ -134,9 +143,11 @@ type Totals struct {
 	Counters engine.Counters
 	Failures map[string]uint64
 	Drops    map[string]uint64
+	Codes    map[string]uint64
 	Silent   uint64
 	Latency  *hdrhistogram.Histogram
 	Connect  *hdrhistogram.Histogram
+	Ack      *hdrhistogram.Histogram
 	Channels []engine.ChannelCounts
 	RSS      int64
 }
@@ -145,8 +156,8 @@ type Totals struct {
 // the merged geometry is an error: it would be a silent loss.
 func Merge(parts []*Stats) (*Totals, error) {
 	t := &Totals{
-		Failures: map[string]uint64{}, Drops: map[string]uint64{},
-		Latency: engine.NewHistogram(), Connect: engine.NewHistogram(),
+		Failures: map[string]uint64{}, Drops: map[string]uint64{}, Codes: map[string]uint64{},
+		Latency: engine.NewHistogram(), Connect: engine.NewHistogram(), Ack: engine.NewHistogram(),
 	}
 	for _, p := range parts {
 		if p == nil {
@@ -155,13 +166,11 @@ func Merge(parts []*Stats) (*Totals, error) {
 		t.Counters.Add(&p.Counters)
 		addAll(t.Failures, p.Failures)
 		addAll(t.Drops, p.Drops)
+		addAll(t.Codes, p.Codes)
 		t.Silent += p.Silent
 		t.RSS += p.RSS
 		t.addChannels(p.Channels)
-		if err := mergeInto(t.Latency, p.Latency); err != nil {
-			return nil, err
-		}
-		if err := mergeInto(t.Connect, p.Connect); err != nil {
+		if err := errors.Join(mergeInto(t.Latency, p.Latency), mergeInto(t.Connect, p.Connect), mergeInto(t.Ack, p.Ack)); err != nil {
 			return nil, err
 		}
 	}

@@ -87,8 +87,14 @@ func (w *worker) onLoop(e *engine.Engine, o *Order) {
 		e.Publish(*o.Publish, done)
 	case o.Op == OpBurst && o.Burst != nil:
 		e.Burst(*o.Burst, done)
+	case o.Op == OpAcks && o.Acks != nil:
+		e.Acks(*o.Acks, done)
 	case o.Op == OpDrop:
-		e.Drop(0, e.Rows())
+		to := e.Rows()
+		if o.Listeners {
+			to = e.Listeners()
+		}
+		e.Drop(0, to)
 		done()
 	case o.Op == OpHeartbeat:
 		e.Heartbeat(int64(o.Period))
@@ -101,7 +107,7 @@ func (w *worker) onLoop(e *engine.Engine, o *Order) {
 		done()
 	case o.Op == OpPeek:
 		s := e.Peek()
-		w.answer(Answer{ID: o.ID, Stats: &Stats{Counters: s.Counters, Failures: s.Failures, Drops: s.Drops}})
+		w.answer(Answer{ID: o.ID, Stats: &Stats{Counters: s.Counters, Failures: s.Failures, Drops: s.Drops, Codes: s.Codes}})
 	case o.Op == OpCollect:
 		w.collect(e, o)
 	default:
@@ -164,7 +170,7 @@ func configOf(p *Plan) (engine.Config, error) {
 		Channels: p.Channels, Members: p.Members, Talkers: p.Talkers, ChannelPrefix: p.ChannelPrefix,
 		Payload: p.Payload, Run: p.Run, PerAddress: p.PerAddress, HandshakeTimeout: p.Timeout,
 		SilentAfter: p.SilentAfter, DropByReset: p.DropByReset, ClockOffset: p.Share.ClockOffset,
-		MembersOf: p.MembersOf,
+		MembersOf: p.MembersOf, Answers: p.Answers, Positioned: p.Positioned,
 	}
 	var err error
 	if cfg.Dialect, err = engine.NewDialect(p.Dialect, p.ReadyAtUpgrade); err != nil {

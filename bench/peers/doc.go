@@ -11,7 +11,7 @@
 //	gorilla     gorilla/websocket v1.5.3, the hub of its chat example
 //	gws         lxzan/gws v1.8.9, its Broadcaster over a map of connections
 //	nbiows      lesismal/nbio v1.6.12, its own websocket package, non-blocking
-//	centrifuge  centrifugal/centrifuge v0.38.0, JSON protocol, memory broker (/connection/websocket)
+//	centrifuge  centrifugal/centrifuge v0.38.0, JSON protocol, memory broker (/connection/websocket), history in channels "history:…"
 //	natsws      nats-server v2.15.2, its WebSocket listener
 //	node        Node.js, ws and Redis: node/start.sh installs and starts both
 package peers

@@ -88,9 +88,11 @@ type Phase struct {
 	Lost     uint64            `json:"lost"`
 	Failures map[string]uint64 `json:"failures,omitempty"` // before ready, by kind
 	Drops    map[string]uint64 `json:"drops,omitempty"`    // after ready, by kind
+	Codes    map[string]uint64 `json:"codes,omitempty"`    // error replies, by code
 	Silent   uint64            `json:"silent,omitempty"`
 	Latency  *Dist             `json:"latency,omitempty"` // intended send to delivery
 	Connect  *Dist             `json:"connect,omitempty"` // intended start to ready
+	Ack      *Dist             `json:"ack,omitempty"`     // publish command to its answer
 	Window   *probe.Window     `json:"window,omitempty"`
 	Faulty   []ChannelFault    `json:"faulty_channels,omitempty"`
 }

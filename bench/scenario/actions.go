@@ -296,7 +296,7 @@ func (s *Session) drain(ctx context.Context) error {
 			return err
 		}
 		unique := t.Counters.Unique()
-		if unique >= t.Counters.Owed {
+		if unique >= t.Counters.Owed && (!s.plan.Answers || answered(&t.Counters) >= t.Counters.Sent) {
 			return nil
 		}
 		if unique != seen {
@@ -310,6 +310,9 @@ func (s *Session) drain(ctx context.Context) error {
 		}
 	}
 }
+
+// answered is how many publications have had their answer, or will get none.
+func answered(c *engine.Counters) uint64 { return c.Acked + c.Rejections + c.Unanswered }
 
 // Retries of a client in a storm: it comes back until it is in.
 const (

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"throng/bench/load"
 )
 
 // Contender is one server of a comparison. Empty fields take the run's settings.
@@ -32,29 +34,52 @@ type BatterySpec struct {
 // in one round is noted and the others go on.
 func Compare(ctx context.Context, opts *Options, ui UI, contenders []Contender, spec BatterySpec) *Outcome {
 	o := &Outcome{Goal: fmt.Sprintf("%d servers, %d rounds: every connection held, every message once and in order", len(contenders), spec.Rounds)}
-	for round := 1; round <= spec.Rounds; round++ {
-		for i := range contenders {
-			c := &contenders[i]
-			ui.Note("round %d of %d: %s", round, spec.Rounds, c.Name)
-			o.contend(ctx, opts, ui, contest{c, round, spec})
-			if ctx.Err() != nil {
-				return o
-			}
-		}
-	}
+	o.compete(ctx, opts, ui, contest{
+		contenders: contenders, rounds: spec.Rounds,
+		scene: func(ctx context.Context, s *Session) error { return s.battery(ctx, spec) },
+	})
 	return o
 }
 
+// contest is what contenders go through, A B A B.
 type contest struct {
-	c     *Contender
-	round int
-	spec  BatterySpec
+	contenders []Contender // none: the one server of the options
+	rounds     int
+	shape      func(*load.Plan)
+	scene      func(context.Context, *Session) error
 }
 
-func (o *Outcome) contend(ctx context.Context, opts *Options, ui UI, x contest) {
+func (o *Outcome) compete(ctx context.Context, opts *Options, ui UI, x contest) {
+	list := x.contenders
+	if len(list) == 0 {
+		list = []Contender{{Name: opts.Name, Command: opts.Spawn}}
+	}
+	for round := 1; round <= x.rounds && ctx.Err() == nil; round++ {
+		for i := range list {
+			if len(list)*x.rounds > 1 {
+				ui.Note("round %d of %d: %s", round, x.rounds, list[i].Name)
+			}
+			o.contend(ctx, opts, ui, heat{x, &list[i], round})
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// heat is one contender's round.
+type heat struct {
+	contest
+	c     *Contender
+	round int
+}
+
+func (o *Outcome) contend(ctx context.Context, opts *Options, ui UI, x heat) {
 	own := *opts
+	if len(x.contenders) > 0 {
+		own.ServerPIDs, own.MetricsURLs, own.PublishTargets = nil, nil, nil
+	}
 	own.Spawn, own.Name = x.c.Command, x.c.Name
-	own.ServerPIDs, own.MetricsURLs, own.PublishTargets = nil, nil, nil
 	if x.c.Target != "" {
 		own.SpawnTarget = x.c.Target
 	}
@@ -64,14 +89,14 @@ func (o *Outcome) contend(ctx context.Context, opts *Options, ui UI, x contest) 
 	if x.c.Channel != "" {
 		own.Channel = x.c.Channel
 	}
-	s, err := Begin(ctx, &own, ui, nil)
+	s, err := Begin(ctx, &own, ui, x.shape)
 	if err != nil {
 		o.miss("%s, round %d: %v", x.c.Name, x.round, err)
 		return
 	}
 	defer s.End()
 	s.Run.Round = x.round
-	err = errors.Join(sleep(ctx, x.c.Pause), s.battery(ctx, x.spec))
+	err = errors.Join(sleep(ctx, x.c.Pause), x.scene(ctx, s))
 	o.finish(s, err)
 }
 

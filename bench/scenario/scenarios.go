@@ -76,7 +76,8 @@ func (o *Outcome) judge(run *result.Run) {
 			{p.Lost, "deliveries lost"}, {c.Duplicated, "deliveries duplicated"},
 			{c.OutOfOrder, "deliveries out of order"}, {c.Misrouted, "deliveries of another channel"},
 			{c.Damaged, "deliveries damaged"}, {c.Unsent, "messages not sent"},
-			{c.Rejections, "commands rejected"}, {p.Silent, "connections silent for two heartbeats"},
+			{c.Rejections, "commands rejected" + byCode(p.Codes)}, {c.Unanswered, "publications without an answer"},
+			{c.Unrecovered, "subscriptions not recovered"}, {c.Unpositioned, "subscriptions without a position"}, {p.Silent, "connections silent for two heartbeats"},
 		} {
 			if x.n > 0 {
 				o.miss("%s: %d %s", at, x.n, x.text)
@@ -86,6 +87,14 @@ func (o *Outcome) judge(run *result.Run) {
 	if d := disturbances(run); d != "" {
 		o.Notes = append(o.Notes, fmt.Sprintf("%sround %d was disturbed: other processes used %s", where, run.Round, d))
 	}
+}
+
+// byCode says which errors there were, where replies are followed.
+func byCode(codes map[string]uint64) string {
+	if len(codes) == 0 {
+		return ""
+	}
+	return " (by code: " + kinds(codes) + ")"
 }
 
 // disturbances lists the disturbed phases with the cores that others used.

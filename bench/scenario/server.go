@@ -32,6 +32,9 @@ type Server struct {
 	Admin   string // host:port of {admin}, "" if the command has none
 	Command string
 
+	words []string
+	env   []string
+	cpus  probe.CPUs
 	cmd   *exec.Cmd
 	dir   string // of {dir}, removed at the end
 	tail  tail
@@ -83,7 +86,7 @@ func StartServer(ctx context.Context, line string, cpus probe.CPUs, env ...strin
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Addr: "127.0.0.1:" + strconv.Itoa(port), ended: make(chan struct{})}
+	s := &Server{Addr: "127.0.0.1:" + strconv.Itoa(port)}
 	fill := []string{"{addr}", s.Addr, "{port}", strconv.Itoa(port)}
 	if strings.Contains(line, "{admin}") {
 		admin, err := FreePort()
@@ -99,24 +102,47 @@ func StartServer(ctx context.Context, line string, cpus probe.CPUs, env ...strin
 		}
 		fill = append(fill, "{dir}", s.dir)
 	}
-	words, err := splitWords(strings.NewReplacer(fill...).Replace(line))
-	if err != nil {
+	if s.words, err = splitWords(strings.NewReplacer(fill...).Replace(line)); err != nil {
 		return nil, err
 	}
-	s.Command = strings.Join(words, " ")
-	s.cmd = exec.Command(words[0], words[1:]...)
-	s.cmd.Env = append(append(os.Environ(), unlimited), env...)
-	s.cmd.Stdout, s.cmd.Stderr = &s.tail, &s.tail
-	s.cmd.WaitDelay = time.Second                           // a grandchild may hold the output open
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
-	if err := cpus.Start(s.cmd); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %q: %w", s.Command, err), s.clean())
+	s.Command, s.cpus = strings.Join(s.words, " "), cpus
+	s.env = append(append(os.Environ(), unlimited), env...)
+	if err := s.launch(); err != nil {
+		return nil, errors.Join(err, s.clean())
 	}
-	go func() { s.err = s.cmd.Wait(); close(s.ended) }()
 	if err := s.await(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
+}
+
+func (s *Server) launch() error {
+	s.cmd = exec.Command(s.words[0], s.words[1:]...)
+	s.cmd.Env = s.env
+	s.cmd.Stdout, s.cmd.Stderr = &s.tail, &s.tail
+	s.cmd.WaitDelay = time.Second                           // a grandchild may hold the output open
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is ours to pass on
+	if err := s.cpus.Start(s.cmd); err != nil {
+		return fmt.Errorf("start %q: %w", s.Command, err)
+	}
+	cmd, ended := s.cmd, make(chan struct{})
+	s.ended = ended
+	go func() { s.err = cmd.Wait(); close(ended) }()
+	return nil
+}
+
+// Kill ends the server's process group at once, as a crash would, and waits for it.
+func (s *Server) Kill() {
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // of our own making, see Setpgid
+	<-s.ended
+}
+
+// Again starts the server anew after Kill, with the same addresses and directory, and returns when it listens.
+func (s *Server) Again(ctx context.Context) error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	return s.await(ctx)
 }
 
 // await returns when the server accepts connections.

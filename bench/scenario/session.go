@@ -255,17 +255,18 @@ func (s *Session) collect(name string) (*result.Phase, error) {
 		return nil, err
 	}
 	p := &result.Phase{
-		Name: name, Counters: t.Counters, Failures: t.Failures, Drops: t.Drops, Silent: t.Silent,
+		Name: name, Counters: t.Counters, Failures: t.Failures, Drops: t.Drops, Codes: t.Codes, Silent: t.Silent,
 		Faulty: s.faulty(t),
 	}
 	if unique := t.Counters.Unique(); t.Counters.Owed > unique {
 		p.Lost = t.Counters.Owed - unique
 	}
-	if p.Latency, err = result.NewDist(t.Latency); err == nil {
-		p.Connect, err = result.NewDist(t.Connect)
-	}
+	var errs [3]error
+	p.Latency, errs[0] = result.NewDist(t.Latency)
+	p.Connect, errs[1] = result.NewDist(t.Connect)
+	p.Ack, errs[2] = result.NewDist(t.Ack)
 	s.rssNow(t)
-	return p, err
+	return p, errors.Join(errs[:]...)
 }
 
 func (s *Session) rssNow(t *load.Totals) {
