@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+
+	"throng/server/wire"
 )
 
 // benchConn is the smallest outbox: it appends to a slice and forgets it at Flush.
@@ -154,6 +156,45 @@ func BenchmarkFanout(b *testing.B) {
 				runtime.KeepAlive(subs)
 			})
 		}
+	}
+}
+
+// BenchmarkSpecial is a turn for subscribers off the fast path: filters that want all, and half, of 8 publications, and
+// positioned ones that hold them and are then opened.
+func BenchmarkSpecial(b *testing.B) {
+	const subscribers, inFlight = 10_000, 8
+	for name, sp := range map[string]Special{"all": {Filter: prefixFilter("")}, "half": {Filter: prefixFilter("x")}, "hold": {Hold: true}} {
+		b.Run(name, func(b *testing.B) {
+			h := benchHub(1)
+			conns, subs := make([]benchConn, subscribers), make([]Subscription, subscribers)
+			join := func() {
+				for i := range subs {
+					subs[i].Sub = &conns[i]
+					h.Unsubscribe(&subs[i])
+					h.SubscribeSpecial(&subs[i], "c", sp)
+				}
+			}
+			join()
+			drain(h)
+			tags := [2][]wire.Tag{{{Key: "t", Value: "x"}}, {{Key: "t", Value: "y"}}}
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range inFlight {
+					h.Deliver(Publication{Channel: "c", Data: make([]byte, 128), Meta: &wire.Meta{Tags: tags[i%2]}})
+				}
+				drain(h)
+				if sp.Hold {
+					for i := range subs {
+						h.Open(&subs[i], 0, false)
+					}
+					drain(h)
+					join()
+					drain(h)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*subscribers), "ns/subscriber")
+			runtime.KeepAlive(subs)
+		})
 	}
 }
 

@@ -12,5 +12,5 @@
 // and may get what was said while it connected.
 //
 // Goroutines: none with GreetDelay 0; else one for all greetings that wait. A session's methods run on its connection's
-// poller and never block. Memory: one [Session] per connection, 64 bytes at most and nothing else.
+// poller and never block. Memory: one [Session] per connection, 72 bytes at most and nothing else.
 package livechat
