@@ -43,8 +43,8 @@
 // on at most Config.PublishWorkers; both end when they have nothing to do. [Service.Receive] runs on the broker's readers and
 // may wait in Hub.Deliver; all else that pollers call never blocks.
 //
-// Lock order: a line's order (held while delivering; pollers never take it), then one of: a stripe of the table, a space, a
-// line's mu, the queue. Of these a stripe or a space may be held when a line's mu is taken.
+// Lock order: a line's order (held while delivering; pollers never take it), a stripe of the table, a line's mu, and then the leaves:
+// a space, a pool, the queues. No lock but order is held while the hub, the store or a callback is called.
 //
 // # Memory
 //
