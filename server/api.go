@@ -144,6 +144,6 @@ func (a apiNode) Info() httpapi.NodeInfo {
 	self, c := a.control.Self(), a.counts()
 	return httpapi.NodeInfo{
 		UID: self.UID, Name: a.cfg.NodeID, Version: readVersion().Version, Uptime: uint32(time.Since(a.began).Seconds()),
-		NumClients: c.Clients, NumUsers: c.Users, NumSubs: c.Subs, NumChannels: c.Channels,
+		NumClients: c.Clients, NumUsers: c.Users, NumSubs: c.Subs, NumChannels: c.Channels, Process: a.meter.read(time.Now()),
 	}
 }

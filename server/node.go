@@ -49,6 +49,7 @@ type node struct {
 	proxies     *proxy.Proxies
 	api         *httpapi.API
 	began       time.Time
+	meter       processMeter
 	chat        *livechat.Chat
 	ws          *ws.Server
 	admin       *adminServer // nil when switched off
