@@ -114,6 +114,8 @@ type NodeCounts struct {
 	Users    uint32 `json:"users"`
 	Subs     uint32 `json:"subs"`
 	Channels uint32 `json:"channels"`
+	// LostJoins are the joins and leaves it could not tell since it started.
+	LostJoins uint64 `json:"lost_joins,omitempty"`
 }
 
 // ControlConfig says who this node is and bounds its control plane. Zero values mean the defaults named here.

@@ -263,16 +263,23 @@ func TestMembersOfNodesThatDieStandStillAndComeBack(t *testing.T) {
 	c.awaitJoined(&apart, "parted", "stopped", crowdSize)
 	c.wantAPI(2*crowdSize+2, "alive", "parted", "stopped")
 
-	c.nodes["stopped"].signal(syscall.SIGTERM)
-	c.nodes["stopped"].wantExit(0)
-	for who, e := range map[string]*roomEvents{"alive": &heard, "parted": &apart} {
-		c.awaitJoined(e, who, "stopped", 0)
+	c.stop("stopped", &heard, &apart)
+	c.wantAPI(crowdSize+2, "alive", "parted")
+}
+
+// stop ends a node in peace.
+func (c *roomful) stop(name string, alive, parted *roomEvents) {
+	c.t.Helper()
+	watchers := map[string]*roomEvents{"alive": alive, "parted": parted}
+	c.nodes[name].signal(syscall.SIGTERM)
+	c.nodes[name].wantExit(0)
+	for who, e := range watchers {
+		c.awaitJoined(e, who, name, 0)
 	}
 	time.Sleep(2 * time.Second) // for what must not come: a second leave
-	for who, e := range map[string]*roomEvents{"alive": &heard, "parted": &apart} {
+	for who, e := range watchers {
 		for _, node := range []string{"killed", "stopped", "parted"} {
-			e.state(t, who, node)
+			e.state(c.t, who, node)
 		}
 	}
-	c.wantAPI(crowdSize+2, "alive", "parted")
 }

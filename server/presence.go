@@ -44,7 +44,7 @@ type memberCluster struct{ *broker.Control }
 // Neighbours implements members.Cluster.
 func (c memberCluster) Neighbours(dst []members.Neighbour) []members.Neighbour {
 	for _, n := range c.Control.Neighbours(nil) {
-		dst = append(dst, members.Neighbour{UID: n.UID, Link: n.Link})
+		dst = append(dst, members.Neighbour{UID: n.UID, Losses: n.Link + n.Counts.LostJoins})
 	}
 	return dst
 }

@@ -128,7 +128,7 @@ func (n *node) keyFetched(url string, err error) {
 
 func (n *node) counts() broker.NodeCounts {
 	st, h := n.sessions.Stats(), n.hub.Stats()
-	return broker.NodeCounts{Clients: uint32(st.Sessions), Users: uint32(st.Users), Subs: uint32(st.Subscriptions), Channels: uint32(h.Channels)}
+	return broker.NodeCounts{Clients: uint32(st.Sessions), Users: uint32(st.Users), Subs: uint32(st.Subscriptions), Channels: uint32(h.Channels), LostJoins: st.LostJoins}
 }
 
 // joinSession makes the session of a connection that asked for /connection/websocket (centrifuge-protocol.md, 1.1).

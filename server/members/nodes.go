@@ -16,7 +16,7 @@ type origin struct {
 
 	// The watch's own.
 	known  bool          // the control plane knew it when last looked
-	link   uint64        // its connects then
+	losses uint64        // its Neighbour.Losses then
 	absent time.Duration // since when it does not; 0: it does
 }
 
@@ -96,8 +96,8 @@ func (w *watch) look(now time.Duration) {
 			continue
 		}
 		here[o] = true
-		if !o.known || again || o.link != n.Link {
-			o.known, o.absent, o.link = true, 0, n.Link
+		if !o.known || again || o.losses != n.Losses {
+			o.known, o.absent, o.losses = true, 0, n.Losses
 			o.away.Store(false)
 			t.queue.sweep(n.UID)
 		}

@@ -33,8 +33,8 @@ type Cluster interface {
 
 // Neighbour is another node.
 type Neighbour struct {
-	UID  string
-	Link uint64 // counts its connects: what it said between two of them may be lost
+	UID    string
+	Losses uint64 // grows when joins or leaves it said may be lost: with each reconnect, for one
 }
 
 // Answer is one node's answer to a question.
