@@ -14,7 +14,8 @@
 // over by Do.
 //
 // Memory: a connection is one row of conns (40 B), one row of trackers per
-// publisher it listens to (12 B), and its descriptor. Buffers exist only while a
+// publisher it listens to (12 B), its descriptor, and with Config.Positioned its
+// position (12 B). Buffers exist only while a
 // frame is incomplete or a write is blocked (sides). With TLS a crypto/tls
 // connection is added to that, several KiB; the 300 B budget is for plain TCP.
 //
