@@ -26,7 +26,6 @@ test("what is remembered goes before what came meanwhile", () => {
   r.take(pub("d", 40), NOW);
   assert.equal(r.remember([pub("b", 20), pub("d", 40), pub("a", 10), pub("c", 30)], NOW), 3);
   assert.deepEqual(bodies(r), ["a", "b", "c", "d"]);
-  assert.equal(r.top, 40);
 });
 
 test("after a gap the note stands where the gap is", () => {
@@ -48,7 +47,38 @@ test("in a new epoch offsets are counted anew", () => {
   r.remember([pub("new", 1)], NOW);
   assert.equal(r.take(pub("newer", 2), NOW).body, "newer");
   assert.deepEqual(bodies(r), ["old", "gap", "new", "newer"]);
-  assert.equal(r.top, 2);
+});
+
+test("what nobody looked at is counted, but for our own words", () => {
+  const r = room();
+  r.entered("e");
+  r.take(pub("a", 10), NOW);
+  r.take(pub("mine", 20, { info: who("me") }), NOW);
+  r.notice("note");
+  r.take(pub("b", 30), NOW);
+  assert.equal(r.unread, 2);
+  assert.equal(r.firstUnread.body, "a");
+  assert.deepEqual(r.markRead(), { epoch: "e", offset: 30 });
+  assert.equal(r.unread, 0);
+  assert.equal(r.firstUnread, undefined);
+  r.remember([pub("older", 5)], NOW); // from before what was looked at
+  assert.equal(r.unread, 0);
+  r.take(pub("c", 40), NOW);
+  assert.equal(r.unread, 1);
+});
+
+test("a page goes on where the one before stopped reading, in the same epoch", () => {
+  const history = [pub("a", 10), pub("b", 20), pub("c", 30)];
+  for (const [seen, unread] of [[{ epoch: "e", offset: 20 }, 1], [{ epoch: "e", offset: 30 }, 0], [{ epoch: "old", offset: 20 }, 3], [{}, 3], [undefined, 3]]) {
+    const r = new Room("lobby", () => false, seen);
+    r.entered("e");
+    r.remember(history, NOW);
+    assert.equal(r.unread, unread, JSON.stringify(seen));
+  }
+  const live = new Room("lobby", () => false, { epoch: "", offset: 20 }); // without history there are no positions
+  live.entered("");
+  live.take(pub("a"), NOW);
+  assert.equal(live.unread, 1);
 });
 
 test("what is no message is not shown", () => {

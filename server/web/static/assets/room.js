@@ -43,12 +43,14 @@ export class Room {
   #epoch = "";
   #members = new Map(); // client -> { user, name }
   #changes = null; // joins and leaves since presence was asked for
-  unread = 0;
+  #seen; // as of markRead, of an earlier page
+  #readUpTo = 0; // order of the last item somebody looked at
 
-  // isMe(user): true for our own ids.
-  constructor(name, isMe) {
+  // isMe(user): true for our own ids. seen: what markRead returned last, on this page or an earlier one; {} for never.
+  constructor(name, isMe, seen = {}) {
     this.name = name;
     this.#isMe = isMe;
+    this.#seen = seen;
   }
 
   // What is shown, oldest first: messages as of messages.js, and { notice }. Read-only for the caller.
@@ -56,9 +58,24 @@ export class Room {
     return this.#items;
   }
 
-  // The highest offset seen.
-  get top() {
-    return Math.max(0, this.#last - this.#base);
+  // The messages of others that nobody has looked at.
+  get unread() {
+    return this.#items.filter((item) => this.#isUnread(item)).length;
+  }
+
+  // The first of them; undefined if there is none.
+  get firstUnread() {
+    return this.#items.find((item) => this.#isUnread(item));
+  }
+
+  // Everything has been looked at. Returns { epoch, offset }, to be kept for the next page.
+  markRead() {
+    this.#readUpTo = this.#last;
+    return { epoch: this.#epoch, offset: this.#last - this.#base };
+  }
+
+  #isUnread({ notice, own, order }) {
+    return notice === undefined && !own && order > this.#readUpTo;
   }
 
   // Offsets are counted anew from here on if the epoch is not the one we know.
@@ -67,6 +84,7 @@ export class Room {
     this.#epoch = epoch;
     this.#base = this.#last;
     this.#offsets.clear();
+    if (epoch !== "" && this.#seen.epoch === epoch && this.#seen.offset > 0) this.#readUpTo = this.#base + this.#seen.offset;
   }
 
   // Takes a publication that just came, or was caught up with; null if it is known or nothing to show.

@@ -22,6 +22,8 @@ const ENVELOPE = 512; // bytes of a publish command beside its data
 const ECHO_TIMEOUT_MS = 10_000; // without an echo for this long a message is shown as not confirmed
 const LEAVE_NOTICE_MS = 4_000; // who is back by then has not left: a reload, a node that went down
 const PRESENCE_AGAIN_MS = 60_000; // joins and leaves are sent once and may get lost: the list is asked for now and then
+const READ_EVERY_MS = 100;
+const PRESENCE_RETRY_MS = 5_000;
 const NOT_AVAILABLE = 108; // the channel has no history
 
 const root = document.documentElement;
@@ -63,8 +65,8 @@ class Seat {
   asked = false; // history is under way, or here
   leaving = new Map(); // user -> timer of the notice
 
-  constructor(name, isMe) {
-    this.room = new Room(name, isMe);
+  constructor(name, isMe, seen) {
+    this.room = new Room(name, isMe, seen);
     this.outgoing = new Outgoing(session.list(`throng.chat.outgoing.${name}`));
   }
 }
@@ -77,6 +79,8 @@ class RoomsPage {
   #sign = Promise.resolve(); // the last change of our name, told to the server
   #state = State.stopped;
   #wasOpen = false;
+  #reading = null; // timer of #readSoon
+  #seen = local.object("throng.chat.seen"); // room -> how far it was read, of rooms we are in
 
   #throng = new Throng({
     url: socketURL(),
@@ -157,9 +161,10 @@ class RoomsPage {
       return;
     }
     this.#current = name;
+    const newFrom = this.#seat.room.firstUnread;
     for (const label of document.querySelectorAll("[data-room-name]")) label.textContent = name;
     this.#composer.reload();
-    this.#redraw();
+    this.#redraw(newFrom);
     this.#drawPeople();
     this.#read();
   }
@@ -168,7 +173,7 @@ class RoomsPage {
   #sit(name) {
     if (this.#seats.has(name)) return true;
     if (this.#seats.size >= MOST_ROOMS) return false;
-    const seat = new Seat(name, (user) => this.#guest.is(user));
+    const seat = new Seat(name, (user) => this.#guest.is(user), this.#seen[name]);
     this.#seats.set(name, seat);
     this.#subscribe(seat);
     this.#keepRooms();
@@ -192,6 +197,7 @@ class RoomsPage {
     seat.subscription.leave();
     for (const timer of seat.leaving.values()) clearTimeout(timer);
     this.#seats.delete(name);
+    delete this.#seen[name];
     this.#keepRooms();
     if (name === this.#current) this.#choose(this.#seats.keys().next().value);
     else this.#drawRooms();
@@ -233,10 +239,7 @@ class RoomsPage {
       this.#log.message(item);
       this.#log.outgoing(outgoing.entries);
     }
-    if (!item.own && (room.name !== this.#current || document.hidden)) {
-      room.unread += 1;
-      this.#drawRooms();
-    }
+    this.#readSoon();
   }
 
   // True if this was one of ours on its way.
@@ -259,7 +262,13 @@ class RoomsPage {
     seat.asked = true;
     try {
       const { publications } = await seat.subscription.history({ limit: HISTORY, reverse: true });
-      if (seat.room.remember(publications.reverse(), Date.now()) > 0 && seat.room.name === this.#current) this.#redraw();
+      if (seat.room.remember(publications.reverse(), Date.now()) === 0) return;
+      if (seat === this.#seat) {
+        this.#redraw();
+        this.#read();
+      } else {
+        this.#drawRooms();
+      }
     } catch (error) {
       // Without history a room begins when one enters it. Anything else: the next entry asks again.
       if (error.code !== NOT_AVAILABLE) seat.asked = false;
@@ -272,7 +281,9 @@ class RoomsPage {
     try {
       seat.room.answered(await seat.subscription.presence());
     } catch {
-      return; // the list stays as it is; it is asked for again in a minute
+      // Some node did not answer. The list stays as it is until one does.
+      setTimeout(() => this.#seats.get(seat.room.name) === seat && this.#askPresence(seat), PRESENCE_RETRY_MS);
+      return;
     }
     if (seat.room.name === this.#current) this.#drawPeople();
   }
@@ -390,10 +401,12 @@ class RoomsPage {
 
   // What is seen
 
-  #redraw() {
+  // newFrom: the first item that was not looked at before, if there is one.
+  #redraw(newFrom) {
     const { room, outgoing } = this.#seat;
     this.#log.clear();
     for (const item of room.items) {
+      if (item === newFrom) this.#log.notice("New messages");
       if (item.notice === undefined) this.#log.message(item);
       else this.#log.notice(item.notice);
     }
@@ -414,9 +427,21 @@ class RoomsPage {
     document.title = `${unread > 0 ? `(${unread}) ` : ""}#${this.#current} · Throng`;
   }
 
-  // Somebody looks at the current room.
+  // For what comes with every message: in a busy room the list is drawn now and then.
+  #readSoon() {
+    this.#reading ??= setTimeout(() => {
+      this.#reading = null;
+      this.#read();
+    }, READ_EVERY_MS);
+  }
+
+  // Somebody looks at the current room, unless the page is hidden.
   #read() {
-    if (!document.hidden) this.#seat.room.unread = 0;
+    const { room } = this.#seat;
+    if (!document.hidden) {
+      this.#seen[room.name] = room.markRead();
+      local.set("throng.chat.seen", JSON.stringify(this.#seen));
+    }
     this.#drawRooms();
   }
 
