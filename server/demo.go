@@ -50,6 +50,26 @@ func withDemo(c *Config, env channel.Environment) channel.Config {
 	return cfg
 }
 
+// demoNotes tells what strangers may do beyond the rooms, where the demonstration is on beside namespaces of the operator's:
+// a guest is a user with an id, and what a namespace allows to every client it allows to guests.
+func demoNotes(c *Config) (notes []string) {
+	if !c.DemoOn() {
+		return nil
+	}
+	open := func(field string, o *channel.Options) {
+		if o.AllowSubscribeForClient || o.AllowPublishForClient || o.AllowPresenceForClient || o.AllowHistoryForClient {
+			notes = append(notes, "demo: guests count as clients in "+field+", which allows something to every client; switch demo off, or ask for tokens there")
+		}
+	}
+	open("channel.without_namespace", &c.Channel.WithoutNamespace)
+	for i := range c.Channel.Namespaces {
+		if ns := &c.Channel.Namespaces[i]; ns.Name != demo.Namespace {
+			open("namespace "+ns.Name, &ns.Options)
+		}
+	}
+	return notes
+}
+
 // startDemo comes before tokens are verified. What is made here is there also while the demonstration is off: a reload may
 // switch it on.
 func (n *node) startDemo() {

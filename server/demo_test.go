@@ -56,6 +56,20 @@ func TestDemoLeavesANamespaceOfItsNameAlone(t *testing.T) {
 	}
 }
 
+func TestOperatorIsToldWhatGuestsMayDoElsewhere(t *testing.T) {
+	const file = "channel:\n  namespaces:\n    - name: news\n      allow_subscribe_for_client: true\n    - name: private\n      presence: true\n"
+	args := []string{"--config", writeFile(t, "throng.yaml", file)}
+	if got := demoNotes(mustLoad(t, args, nil)); len(got) != 0 {
+		t.Errorf("with the demo off: %q", got)
+	}
+	if got := demoNotes(mustLoad(t, append(args, "--demo=on"), nil)); len(got) != 1 || !strings.Contains(got[0], "news") {
+		t.Errorf("with it on: %q", got)
+	}
+	if got := demoNotes(mustLoad(t, nil, nil)); len(got) != 0 {
+		t.Errorf("with nothing configured: %q", got)
+	}
+}
+
 // guestToken asks a node for a token.
 func guestToken(addr, name, old string) (status int, token, user string, err error) {
 	body, err := json.Marshal(map[string]string{"name": name, "token": old})

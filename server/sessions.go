@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"throng/broker"
@@ -87,7 +88,7 @@ func (n *node) startSessions() (err error) {
 	}
 	n.rules.Store(rules)
 	n.bridge(rules)
-	for _, note := range append(n.tokens.Notes(), rules.Notes()...) {
+	for _, note := range slices.Concat(n.tokens.Notes(), rules.Notes(), demoNotes(c)) {
 		n.log.Warn("configuration", "note", note)
 	}
 	sc := c.Client.session()

@@ -53,7 +53,7 @@ func (n *fakeNode) start() {
 	}
 	n.addr = listener.Addr().String()
 	mux := http.NewServeMux()
-	mux.Handle("/", Handler(Config{MaxMessageBytes: 64 << 10}))
+	mux.Handle("/", Handler(Config{MaxMessageBytes: 64 << 10, ChatPath: testChatPath}))
 	mux.HandleFunc("/livechat", n.chat)
 	server := &http.Server{Handler: mux}
 	n.mu.Lock()
