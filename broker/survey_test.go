@@ -331,6 +331,39 @@ func TestControlConfigIsChecked(t *testing.T) {
 	startControl(t, m, controlConfig("x")).HandleSurvey("A B", nil)
 }
 
+func TestNeighboursAreTheOthersUntilTheySayGoodbye(t *testing.T) {
+	s := startServer(t, "")
+	nodes := controls(t, s, "one", "two", "three")
+	one, two := nodes[0], nodes[1]
+	uids := func() (list []string) {
+		for _, n := range one.Neighbours(nil) {
+			if n.Link != 1 {
+				t.Errorf("%s has connected %d times", n.Name, n.Link)
+			}
+			list = append(list, n.UID)
+		}
+		slices.Sort(list)
+		return list
+	}
+	want := []string{two.UID(), nodes[2].UID()}
+	slices.Sort(want)
+	if got := uids(); !slices.Equal(got, want) || one.Link() != 1 {
+		t.Errorf("%v, want %v", got, want)
+	}
+	two.Close()
+	heard := one.Stats()
+	awaitNodes(t, one, 2)
+	// A heartbeat behind the goodbye would bring it back.
+	for range 20 {
+		if _, err := one.Survey(t.Context(), "x", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := uids(); !slices.Equal(got, []string{nodes[2].UID()}) || one.Stats().Silent != heard.Silent {
+		t.Errorf("%v are left", got)
+	}
+}
+
 func BenchmarkSurvey(b *testing.B) {
 	for _, nodes := range []int{1, 2, 3, 10, 30} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {

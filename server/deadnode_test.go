@@ -79,20 +79,25 @@ func (c *roomful) start(name, natsURL string) {
 	c.nodes[name] = p
 }
 
-// enter connects a user to a node and subscribes him; what he hears goes to e, which may be nil.
-func (c *roomful) enter(node, user string, e *roomEvents) *centrifuge.Client {
+func (c *roomful) enter(node, user string, e *roomEvents) {
 	c.t.Helper()
+	enterRoom(c.t, c.nodes[node].addr, user, e)
+}
+
+// enterRoom connects a user to a node and subscribes him; what he hears goes to e, which may be nil.
+func enterRoom(t *testing.T, addr, user string, e *roomEvents) {
+	t.Helper()
 	cfg := auth.DefaultConfig()
 	cfg.Token.HMACSecretKey = "0123456789abcdef0123456789abcdef"
 	token, err := auth.MakeConnectionToken(cfg, auth.TokenRequest{User: user, TTL: time.Hour}, time.Now())
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	client := centrifuge.NewJsonClient("ws://"+c.nodes[node].addr+"/connection/websocket", centrifuge.Config{Token: token, MinReconnectDelay: time.Hour, MaxReconnectDelay: time.Hour})
-	c.t.Cleanup(client.Close)
+	client := centrifuge.NewJsonClient("ws://"+addr+"/connection/websocket", centrifuge.Config{Token: token, MinReconnectDelay: time.Hour, MaxReconnectDelay: time.Hour})
+	t.Cleanup(client.Close)
 	sub, err := client.NewSubscription(crowdRoom)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	subscribed := make(chan struct{}, 10)
 	sub.OnSubscribed(func(centrifuge.SubscribedEvent) { subscribed <- struct{}{} })
@@ -101,10 +106,9 @@ func (c *roomful) enter(node, user string, e *roomEvents) *centrifuge.Client {
 		sub.OnLeave(func(l centrifuge.LeaveEvent) { e.note("-", l.ClientInfo) })
 	}
 	if err := errors.Join(sub.Subscribe(), client.Connect()); err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	receiveFrom(c.t, "subscribed", subscribed)
-	return client
+	receiveFrom(t, "subscribed", subscribed)
 }
 
 func (c *roomful) fill(node string) {
@@ -128,9 +132,9 @@ func (c *roomful) await(what string, ok func() bool) time.Duration {
 	return time.Since(began)
 }
 
-func (c *roomful) awaitJoined(e *roomEvents, who, node string, want int) time.Duration {
+func (c *roomful) awaitJoined(e *roomEvents, who, node string, want int) {
 	c.t.Helper()
-	return c.await(fmt.Sprintf("%s to have %d members of %s", who, want, node), func() bool {
+	c.await(fmt.Sprintf("%s to have %d members of %s", who, want, node), func() bool {
 		joined, _ := e.state(c.t, who, node)
 		return joined == want
 	})
@@ -282,4 +286,28 @@ func (c *roomful) stop(name string, alive, parted *roomEvents) {
 			e.state(c.t, who, node)
 		}
 	}
+}
+
+func TestMembersOfANodeThatStopsLeaveOnce(t *testing.T) {
+	config := "--config=" + writeFile(t, "throng.yaml", sdkConfig)
+	a, b := twoNodes(t, config)
+	var heard roomEvents
+	enterRoom(t, b.addr, "2222-before", nil)
+	enterRoom(t, a.addr, "1111-watcher", &heard)
+	a.awaitMetric("throng_members_clients", 1)
+	enterRoom(t, b.addr, "2222-after", nil)
+	await(t, "the new member to join", func() bool {
+		joined, _ := heard.state(t, "the watcher", "2222")
+		return joined == 1
+	})
+	if got := b.metric(`throng_members_channels{state="watched"}`); got != 1 {
+		t.Errorf("node 2222 watches %v channels", got) // its own clients hear joins too
+	}
+	b.stop()
+	await(t, "the members to leave", func() bool {
+		_, left := heard.state(t, "the watcher", "2222")
+		return left == 2
+	})
+	await(t, "the node to be forgotten", func() bool { return a.metric("throng_control_nodes") == 1 && a.metric("throng_members_clients") == 0 })
+	heard.state(t, "the watcher", "2222")
 }
