@@ -140,6 +140,9 @@ func (s *Streams) onAck(m *nats.Msg) {
 		s.count.strayAcks.Add(1) // too late: answered as unconfirmed
 		return
 	}
+	if p.to.silent.Load() {
+		p.to.silent.Store(false)
+	}
 	ack := readAck(p.to.ackPrefix, m)
 	if ack.err != nil {
 		s.blame(p.to, ack.err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -21,6 +22,9 @@ func (s *Streams) ensure(ctx context.Context, st *stream) (epoch string, err err
 	high := st.high.Load() // before the question: what is acknowledged meanwhile may be missing in the answer
 	info, err := s.streamInfo(ctx, st.name)
 	if isCode(err, codeStreamNotFound) {
+		if err := st.mayRecreate(); err != nil {
+			return "", err
+		}
 		info, err = s.createStream(ctx, st.name, st.wanted(&cfg, s.n.cfg.Prefix))
 		switch {
 		case isCode(err, codeNameExists): // another node was faster
@@ -31,6 +35,10 @@ func (s *Streams) ensure(ctx context.Context, st *stream) (epoch string, err err
 		}
 	}
 	if err != nil {
+		return "", err
+	}
+	st.missing = time.Time{}
+	if err := st.ours(info.Config, s.n.cfg.Prefix); err != nil {
 		return "", err
 	}
 	var mismatches []string
@@ -52,10 +60,30 @@ func (s *Streams) ensure(ctx context.Context, st *stream) (epoch string, err err
 		if epoch, seq, err = s.checkRegress(ctx, st, position{epoch, seq, info.State.Last, high}); err != nil {
 			return "", err
 		}
+		if err := s.probe(ctx, st, epoch, seq); err != nil {
+			return "", err
+		}
 		s.keepEpoch(ctx, st, &info, epoch, seq)
 	}
 	st.learned(&info, mismatches, apply)
 	return epoch, nil
+}
+
+// recreateAfter is how long a deleted stream stays away before it is made anew. nats-server 2.15.2 forgets a stream before it
+// removes its files: one made at that moment finds the old messages, while their files go.
+const recreateAfter = time.Second
+
+func (st *stream) mayRecreate() error {
+	if st.lastEpoch == "" {
+		return nil // not seen yet: it is new
+	}
+	if st.missing.IsZero() {
+		st.missing = time.Now()
+	}
+	if time.Since(st.missing) < recreateAfter {
+		return fmt.Errorf("%w: it was deleted, and is about to be made anew", ErrNoStream)
+	}
+	return nil
 }
 
 // learned notes what the stream is like.
@@ -176,6 +204,22 @@ func (s *Streams) checkRegress(ctx context.Context, st *stream, p position) (str
 		st.high.Store(at)
 	}
 	return epoch, at, err
+}
+
+// probe finds out whether a stream that left publications unanswered stores again, by writing the epoch anew. A stream whose
+// disk was full looks well otherwise.
+func (s *Streams) probe(ctx context.Context, st *stream, epoch string, seq uint64) error {
+	if !st.silent.Load() {
+		return nil
+	}
+	if _, _, err := s.writeEpoch(ctx, st, epoch, seq); err != nil && !errors.Is(err, ErrConflict) {
+		if errors.Is(err, errNoAnswer) {
+			return nil // as it was: publications go on being tried
+		}
+		return err
+	}
+	st.silent.Store(false)
+	return nil
 }
 
 // keepEpoch writes the epoch again before the limit on bytes, which removes the oldest message first, comes to it: when

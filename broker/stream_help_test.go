@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,4 +134,12 @@ func rawConn(t testing.TB, srv *natsServer) *nats.Conn {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// freeSpace makes a tmpfs larger.
+func freeSpace(t testing.TB, dir string) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=100000000"); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -181,7 +181,7 @@ func (s *Streams) statuses() []StreamStatus {
 		state := st.state.Load()
 		up := s.n.link.up.Load()
 		full := time.Now().UnixNano()-st.full.Load() < int64(s.cfg.CheckInterval)
-		status.Ready, status.Epoch, status.Why = state.ready && up && !full, state.epoch, "it is being looked at"
+		status.Ready, status.Epoch, status.Why = state.ready && up && !full && !st.silent.Load(), state.epoch, "it is being looked at"
 		switch {
 		case status.Ready:
 			status.Why = ""
@@ -191,6 +191,9 @@ func (s *Streams) statuses() []StreamStatus {
 			status.Why = explain(state.why)
 		case full:
 			status.Why = explain(ErrStoreFull)
+		case st.silent.Load():
+			status.Why = "NATS takes publications and does not acknowledge them: its disk may be full or failing (see its log: then free space and " +
+				"restart that NATS server), it may be overloaded, or too few replicas are up"
 		}
 		out = append(out, status)
 	}
@@ -268,6 +271,9 @@ func (s *Streams) lookAt(st *stream) time.Duration {
 	if err == nil {
 		st.attempts = 0
 		s.confirm(st, before, epoch)
+		if left := st.unsure.Load(); left > 0 && st.unsure.CompareAndSwap(left, left-1) {
+			return min(s.cfg.RetryMin<<(2*(looksWhenUnsure-left)), s.cfg.CheckInterval)
+		}
 		return s.cfg.CheckInterval
 	}
 	if before.ready && errors.Is(err, errNoAnswer) && st.attempts < 1 {

@@ -108,8 +108,8 @@ func shown(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// usable says whether an existing stream does what Streams relies on.
-func (st *stream) usable(have jsConfig, prefix string) error {
+// ours says whether an existing stream may be changed by us: one of Throng's has these subjects from its beginning.
+func (st *stream) ours(have jsConfig, prefix string) error {
 	var wrong []string
 	for _, key := range []string{"mirror", "sources", "subject_transform", "sealed", "no_ack", "deny_purge"} {
 		if plain(have[key]) != nil {
@@ -119,17 +119,28 @@ func (st *stream) usable(have jsConfig, prefix string) error {
 	if retention := text(have["retention"]); retention != "limits" {
 		wrong = append(wrong, "its retention is "+retention)
 	}
-	c := StreamConfig{Size: 1}
-	must := []string{"subjects", "republish", "allow_direct", "allow_msg_ttl"}
+	return st.without(append(wrong, st.unlike(have, prefix, "subjects")...))
+}
+
+// usable says whether an existing stream does what Streams relies on.
+func (st *stream) usable(have jsConfig, prefix string) error {
 	if st.once {
-		must = must[:1]
+		return nil
 	}
-	want := st.settings(&c, prefix)
-	for _, key := range must {
+	return st.without(st.unlike(have, prefix, "republish", "allow_direct", "allow_msg_ttl"))
+}
+
+func (st *stream) unlike(have jsConfig, prefix string, keys ...string) (wrong []string) {
+	want := st.settings(&StreamConfig{}, prefix)
+	for _, key := range keys {
 		if !same(have[key], want[key]) {
 			wrong = append(wrong, fmt.Sprintf("its %s is %s", key, shown(have[key])))
 		}
 	}
+	return wrong
+}
+
+func (st *stream) without(wrong []string) error {
 	if len(wrong) == 0 {
 		return nil
 	}

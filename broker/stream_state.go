@@ -26,13 +26,16 @@ type stream struct {
 	rewriteAt  atomic.Uint64 // sequence at which the epoch is to be written again; 0: never
 	generation atomic.Uint64 // grows whenever the stream may have become another one
 	urgent     atomic.Bool   // the manager is to look at once
+	unsure     atomic.Int32  // looks to follow soon: JetStream tells of a deletion before it is done
 	full       atomic.Int64  // when a publication was last refused for want of room; Unix nanoseconds
+	silent     atomic.Bool   // publications have gone unanswered since the last answer
 
 	// The manager's.
 	attempts  int
 	next      time.Time
 	regress   int // looks in a row that found the stream behind high
 	lastEpoch string
+	missing   time.Time // since when it is not there
 
 	mu     sync.Mutex // leaf
 	cfg    StreamConfig
@@ -100,9 +103,13 @@ func (st *stream) become(next streamState) *streamState {
 // doubt has the manager look at the stream before it is used again: it may be another one.
 func (st *stream) doubt() {
 	st.generation.Add(1)
+	st.unsure.Store(looksWhenUnsure)
 	st.become(streamState{})
 	st.look()
 }
+
+// looksWhenUnsure, each four times as long after the one before as that was, come after a doubt: 0.1, 0.4 and 1.6 s.
+const looksWhenUnsure = 3
 
 func (st *stream) look() {
 	st.urgent.Store(true)

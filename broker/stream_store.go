@@ -165,6 +165,9 @@ func (s *Streams) sweep() {
 	defer timer.Stop()
 	for {
 		late, again := s.acks.overdue(time.Now())
+		for _, p := range late {
+			p.to.silent.Store(true)
+		}
 		if len(late) > 0 {
 			s.answerAll(late, fmt.Errorf("%w within %v", ErrUnconfirmed, s.cfg.AckTimeout))
 			s.n.events.event(slog.LevelWarn, "NATS does not acknowledge publications", "publications", len(late))
