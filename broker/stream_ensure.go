@@ -226,19 +226,24 @@ func (s *Streams) probe(ctx context.Context, st *stream, epoch string, seq uint6
 // a quarter of what the stream holds at its limit has been stored since.
 func (s *Streams) keepEpoch(ctx context.Context, st *stream, info *jsInfo, epoch string, seq uint64) {
 	most := number(info.Config["max_bytes"])
-	if most <= 0 || info.State.Bytes == 0 || info.State.Messages < 64 {
+	if most <= 0 {
 		st.rewriteAt.Store(0)
 		return
 	}
+	const sample, soon = 64, 16
+	if info.State.Messages < sample { // too few to tell how large they are
+		st.rewriteAt.Store(max(info.State.Last, seq) + soon)
+		return
+	}
 	room := uint64(float64(most) / float64(info.State.Bytes) * float64(info.State.Messages))
-	at := seq + max(room/4, 16)
+	at := seq + max(room/4, 1)
 	if info.State.Last >= at {
 		_, again, err := s.writeEpoch(ctx, st, epoch, seq)
 		if err != nil {
 			return // another node did, or the next look does
 		}
 		_ = s.purgeStream(ctx, st.name, jsPurge{Filter: st.epochAt, Keep: 1}) // only tidiness
-		at = again + max(room/4, 16)
+		at = again + max(room/4, 1)
 	}
 	st.rewriteAt.Store(at)
 }
