@@ -85,7 +85,7 @@ func (c *roomful) enter(node, user string, e *roomEvents) {
 }
 
 // enterRoom connects a user to a node and subscribes him; what he hears goes to e, which may be nil.
-func enterRoom(t *testing.T, addr, user string, e *roomEvents) {
+func enterRoom(t *testing.T, addr, user string, e *roomEvents) *centrifuge.Client {
 	t.Helper()
 	cfg := auth.DefaultConfig()
 	cfg.Token.HMACSecretKey = "0123456789abcdef0123456789abcdef"
@@ -109,6 +109,7 @@ func enterRoom(t *testing.T, addr, user string, e *roomEvents) {
 		t.Fatal(err)
 	}
 	receiveFrom(t, "subscribed", subscribed)
+	return client
 }
 
 func (c *roomful) fill(node string) {
@@ -207,7 +208,7 @@ func (c *roomful) wantAPI(clients int, nodes ...string) {
 	}
 }
 
-// F18 and its kin: what the clients of a room hear when nodes die, stand still, are cut off and come back.
+// F1 and its kin: what the clients of a room hear when nodes die, stand still, are cut off and come back.
 func TestMembersOfNodesThatDieStandStillAndComeBack(t *testing.T) {
 	server := natstest.Start(t, natstest.Config{NoJetStream: true})
 	proxy := chaosproxy.Start(t, server.Addr())
@@ -310,4 +311,48 @@ func TestMembersOfANodeThatStopsLeaveOnce(t *testing.T) {
 	})
 	await(t, "the node to be forgotten", func() bool { return a.metric("throng_control_nodes") == 1 && a.metric("throng_members_clients") == 0 })
 	heard.state(t, "the watcher", "2222")
+}
+
+func TestJoinsAndLeavesWhileNATSIsAwayAreToldWhenItIsBack(t *testing.T) {
+	server := newNATS(t, "")
+	server.start()
+	config := "--config=" + writeFile(t, "throng.yaml", sdkConfig)
+	a := startTestNode(t, "1111", config, "--nats-url="+server.url(""))
+	b := startTestNode(t, "2222", config, "--nats-url="+server.url(""))
+	for _, n := range []*testNode{a, b} {
+		n.awaitReady(200, "")
+		n.awaitMetric("throng_control_nodes", 2)
+	}
+	var heard roomEvents
+	enterRoom(t, a.addr, "1111-watcher", &heard)
+	enterRoom(t, b.addr, "2222-stays", nil)
+	leaves := enterRoom(t, b.addr, "2222-leaves", nil)
+	await(t, "both to join", func() bool {
+		joined, _ := heard.state(t, "the watcher", "2222")
+		return joined == 2
+	})
+	for _, n := range []*testNode{a, b} {
+		n.awaitMetric(`throng_control_handled_requests_total{result="handled"}`, 2) // each has asked both
+	}
+	server.stop()
+	for _, n := range []*testNode{a, b} {
+		n.awaitReady(503, "not connected to NATS")
+	}
+	leaves.Close()
+	enterRoom(t, b.addr, "2222-joins", nil)
+	b.awaitMetric(`throng_session_refusals_total{reason="lost_join"}`, 2)
+	server.start()
+	await(t, "what was missed to be told", func() bool {
+		joined, left := heard.state(t, "the watcher", "2222")
+		return joined == 2 && left == 1
+	})
+	if got := heard.of("2222-stays"); len(got) != 1 {
+		t.Errorf("who stayed: %v", got)
+	}
+}
+
+func (e *roomEvents) of(user string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.list[user])
 }

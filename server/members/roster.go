@@ -10,6 +10,7 @@ import (
 // roster is who is in one channel on other nodes.
 type roster struct {
 	name string
+	link uint64 // of this node when the first client came
 
 	// Guarded by the stripe.
 	watchers  int
@@ -215,6 +216,8 @@ func (t *Table) learn(r *roster, from *origin, infos []*wire.ClientInfo) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	here := make(map[string]struct{}, len(infos))
+	// A first seed is no news to clients, who have just read presence, unless joins were lost since.
+	news := r.seeded || r.link != t.parts.Cluster.Link()
 	for _, info := range infos {
 		if r.dead || r.degraded || from.away.Load() {
 			return
@@ -225,9 +228,9 @@ func (t *Table) learn(r *roster, from *origin, infos []*wire.ClientInfo) {
 		}
 		_, back := r.left[info.Client]
 		delete(r.left, info.Client)
-		news := r.seeded || back
-		t.enter(r, from, &member{info, news})
-		if news {
+		told := news || back
+		t.enter(r, from, &member{info, told})
+		if told {
 			t.tell(r, wire.KindJoin, from, info)
 			t.count.found.Add(1)
 		}

@@ -143,7 +143,7 @@ func (t *Table) Watch(channel string) {
 	r := st.m[channel]
 	fresh := r == nil
 	if fresh {
-		r = &roster{name: channel}
+		r = &roster{name: channel, link: t.parts.Cluster.Link()}
 		st.m[channel] = r
 		t.rosters.Add(1)
 	}
