@@ -30,8 +30,7 @@ const (
 //
 // Source: centrifuge-protocol.md, 13; fossil-scm.org/home/doc/trunk/www/delta_format.wiki.
 func Delta(previous, data []byte) []byte {
-	if len(previous) < deltaWindow || len(data) < deltaWindow || max(len(previous), len(data)) > MaxDeltaBytes ||
-		!ValidJSON(previous) && ValidJSON(data) {
+	if min(len(previous), len(data)) < deltaWindow || max(len(previous), len(data)) > MaxDeltaBytes {
 		return nil
 	}
 	m := deltaMakers.Get().(*deltaMaker)
@@ -41,7 +40,7 @@ func Delta(previous, data []byte) []byte {
 	m.index()
 	small := m.write()
 	m.previous, m.data = nil, nil
-	if !small {
+	if !small || !ValidJSON(previous) && ValidJSON(data) {
 		return nil
 	}
 	return append(make([]byte, 0, len(m.out)), m.out...)

@@ -250,6 +250,11 @@ func BenchmarkDelta(b *testing.B) {
 			}
 		})
 	}
+	score := `{"home":"Arsenal","away":"Leeds","score":[1,0],"minute":34,"events":["goal","card","corner","goal","free kick"]},`
+	for _, n := range []int{1, 18, 500} {
+		p := []byte("[" + strings.Repeat(score, n) + "0]")
+		bench("JSON", p, bytes.Replace(p, []byte("34"), []byte("35"), 1))
+	}
 	for _, n := range []int{200, 2000, 64 << 10, MaxDeltaBytes} {
 		bench("one byte", random(n, 1), edited(random(n, 1)))
 		bench("nothing alike", random(n, 1), random(n, 2))
