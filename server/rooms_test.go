@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -244,26 +243,28 @@ func roomsByKeyboard(t *testing.T, browser *webtest.Browser, n *testNode) {
 	noProblems(t, ada)
 }
 
-// disconnect is the server API's, for one user.
-func disconnect(t *testing.T, n *testNode, user string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.admin+"/api/disconnect", strings.NewReader(`{"user":"`+user+`"}`))
+// api calls a method of the server API.
+func (n *testNode) api(method, body string) {
+	n.t.Helper()
+	r, err := http.NewRequestWithContext(n.t.Context(), http.MethodPost, n.admin+"/api/"+method, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	r.Header.Set("X-API-Key", "api-key-of-the-tests")
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("disconnect: %v %v", answer, err)
+		n.t.Fatalf("%s: %v %v", method, answer, err)
 	}
 	answer.Body.Close()
 }
 
 func endedByServer(t *testing.T, browser *webtest.Browser, n *testNode) {
 	ada := person(t, browser, n.addr, "ended", "Ada")
-	disconnect(t, n, webtest.Eval[string](ada, `JSON.parse(localStorage.getItem("throng.guest")).ids.at(-1)`))
+	user := webtest.Eval[string](ada, `JSON.parse(localStorage.getItem("throng.guest")).ids.at(-1)`)
+	n.api("disconnect", `{"user":"`+user+`"}`)
 	ada.WaitState("stopped")
 	ada.Wait("it says why", `document.getElementById("headline").textContent.includes("force disconnect (3503)")`)
+	shoot(t, ada, "rooms-ended")
 	ada.Say("said in between")
 	ada.WaitSaid("said in between", "waiting")
 	ada.Do("trying again", chromedp.Click(chromedp.CSS("#retry")))
@@ -337,11 +338,9 @@ func killedUnderRooms(t *testing.T, browser *webtest.Browser) {
 	bob.WaitState(webtest.StateReconnecting)
 	ada.Say("said meanwhile")
 	ada.WaitSaid("said meanwhile", "waiting")
-	if os.Getenv("THRONG_SHOTS") != "" {
-		shoot(t, ada, "rooms-reconnecting")
-		ada.View(390, 780, "light", true)
-		shoot(t, ada, "rooms-reconnecting-phone")
-	}
+	shoot(t, ada, "rooms-reconnecting")
+	ada.View(390, 780, "light", true)
+	shoot(t, ada, "rooms-reconnecting-phone")
 	back := serve(t, binary, nil, "--addr="+n.addr)
 	ada.WaitState(webtest.StateOpen)
 	bob.WaitState(webtest.StateOpen)

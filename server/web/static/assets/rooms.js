@@ -22,6 +22,7 @@ const ENVELOPE = 512; // bytes of a publish command beside its data
 const ECHO_TIMEOUT_MS = 10_000; // without an echo for this long a message is shown as not confirmed
 const LEAVE_NOTICE_MS = 4_000; // who is back by then has not left: a reload, a node that went down
 const PRESENCE_AGAIN_MS = 60_000; // joins and leaves are sent once and may get lost: the list is asked for now and then
+const QUIET_MS = 1_000; // screen readers are not told what is drawn within this time after a change of room
 const READ_EVERY_MS = 100;
 const PRESENCE_RETRY_MS = 5_000;
 const NOT_AVAILABLE = 108; // the channel has no history
@@ -160,6 +161,7 @@ class RoomsPage {
       this.#redraw();
       return;
     }
+    if (this.#seats.has(this.#current)) this.#read(); // what was on the screen until now
     this.#current = name;
     const newFrom = this.#seat.room.firstUnread;
     for (const label of document.querySelectorAll("[data-room-name]")) label.textContent = name;
@@ -405,6 +407,9 @@ class RoomsPage {
   #redraw(newFrom) {
     const { room, outgoing } = this.#seat;
     this.#log.clear();
+    // A change of room is no news to read out.
+    $("log").setAttribute("aria-live", "off");
+    setTimeout(() => $("log").setAttribute("aria-live", "polite"), QUIET_MS);
     for (const item of room.items) {
       if (item === newFrom) this.#log.notice("New messages");
       if (item.notice === undefined) this.#log.message(item);
