@@ -40,6 +40,7 @@ type adminConfig struct {
 	NodeID   string
 	Live     []check // a failure means that only a restart helps
 	Ready    []check // a failure means: send no new clients here (NATS away, draining)
+	Degraded []check // a failure means: somebody should look, but clients are served (no history)
 	Registry *prometheus.Registry
 	Log      *slog.Logger
 	API      http.Handler // of /api and below; nil = none
@@ -105,10 +106,10 @@ func adminHandler(c adminConfig) http.Handler {
 		writeAdminIndex(w, c.NodeID)
 	})
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		writeHealth(w, "live", "not live", c.Live)
+		writeHealth(w, "live", "not live", c.Live, nil)
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		writeHealth(w, "ready", "not ready", c.Ready)
+		writeHealth(w, "ready", "not ready", c.Ready, c.Degraded)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Registry, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
@@ -161,10 +162,17 @@ type health struct {
 	Checks map[string]string `json:"checks"` // "ok", or why not
 }
 
-// writeHealth answers 200 when all checks hold, else 503, with the reason of each either way.
-func writeHealth(w http.ResponseWriter, good, bad string, checks []check) {
+// writeHealth answers 200 when all checks hold, else 503, with the reason of each either way. With only lesser ones broken it is
+// 200 and "degraded": a node that cannot keep history serves everything else, and so would no other node do better.
+func writeHealth(w http.ResponseWriter, good, bad string, checks, lesser []check) {
 	h := health{Status: good, Checks: map[string]string{}}
 	status := http.StatusOK
+	for _, c := range lesser {
+		h.Checks[c.name] = "ok"
+		if err := c.run(); err != nil {
+			h.Checks[c.name], h.Status = err.Error(), "degraded"
+		}
+	}
 	for _, c := range checks {
 		h.Checks[c.name] = "ok"
 		if err := c.run(); err != nil {

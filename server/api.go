@@ -10,6 +10,7 @@ import (
 
 	"throng/broker"
 	"throng/server/channel"
+	"throng/server/history"
 	"throng/server/httpapi"
 	"throng/server/hub"
 	"throng/server/session"
@@ -62,18 +63,100 @@ func (c apiCluster) HandleSurvey(op string, fn func([]byte) ([]byte, error)) {
 // apiNode is this node's sessions and channels as the API wants them.
 type apiNode struct{ *node }
 
-// Publish implements httpapi.Node.
-func (a apiNode) Publish(_ context.Context, p httpapi.Publication) (httpapi.Position, error) {
+// Publish implements httpapi.Node. It returns when NATS has stored the publication where the namespace keeps history, and when it
+// is on its way where not.
+func (a apiNode) Publish(ctx context.Context, p httpapi.Publication) (httpapi.Position, error) {
 	tags := make([]wire.Tag, 0, len(p.Tags))
 	for key, value := range p.Tags {
 		tags = append(tags, wire.Tag{Key: key, Value: value})
 	}
 	slices.SortFunc(tags, func(a, b wire.Tag) int { return strings.Compare(a.Key, b.Key) })
-	err := a.hub.PublishMeta(p.Channel.Name, p.Data, &wire.Meta{Tags: tags})
-	if errors.Is(err, hub.ErrTooBig) {
-		err = httpapi.ErrBadRequest
+	meta := &wire.Meta{Tags: tags}
+	stored := a.node.rules.Load().KeepsHistory(&p.Channel) && !p.SkipHistory
+	if !stored && p.IdempotencyKey == "" {
+		return httpapi.Position{}, apiError(a.hub.PublishMeta(p.Channel.Name, p.Data, meta))
 	}
-	return httpapi.Position{}, err
+	meta.Delta = stored && (p.Delta || p.Channel.Namespace.DeltaPublish)
+	type outcome struct {
+		at  history.Position
+		err error
+	}
+	answer := make(chan outcome, 1)
+	stream := streamOf(p.Channel.Namespace)
+	if !stored {
+		stream.Size = 0
+	}
+	err := a.past.Publish(&history.Publication{
+		Stream: stream, Channel: p.Channel.Name, Data: p.Data, Meta: meta,
+		IdempotencyKey: p.IdempotencyKey, Version: p.Version, VersionEpoch: p.VersionEpoch,
+	}, func(at history.Position, err error) { answer <- outcome{at, err} })
+	if err != nil {
+		return httpapi.Position{}, apiError(err)
+	}
+	select {
+	case o := <-answer:
+		return httpapi.Position(o.at), apiError(o.err)
+	case <-ctx.Done():
+		return httpapi.Position{}, ctx.Err()
+	}
+}
+
+// apiError is what the caller can do about an error; others are ours or NATS's, and internal.
+func apiError(err error) error {
+	switch {
+	case errors.Is(err, hub.ErrTooBig), errors.Is(err, history.ErrBadQuery):
+		return httpapi.ErrBadRequest
+	case errors.Is(err, history.ErrUnrecoverable):
+		return httpapi.ErrUnrecoverablePosition
+	}
+	return err
+}
+
+// streamOf are the options of a namespace that its streams go by.
+func streamOf(ns *channel.Namespace) history.Stream {
+	return history.Stream{Namespace: ns.Name, Size: ns.HistorySize, TTL: ns.HistoryTTL}
+}
+
+// History implements httpapi.Node.
+func (a apiNode) History(ctx context.Context, ch channel.Channel, q httpapi.HistoryQuery) (httpapi.History, error) {
+	query := history.Query{Limit: q.Limit, Reverse: q.Reverse}
+	if q.Since != nil {
+		since := history.Position(*q.Since)
+		query.Since = &since
+	}
+	r, err := a.past.Query(ctx, streamOf(ch.Namespace), ch.Name, query)
+	if err != nil {
+		return httpapi.History{}, apiError(err)
+	}
+	out := httpapi.History{Position: httpapi.Position{Offset: r.Position.Offset, Epoch: r.Position.Epoch}, Publications: make([]httpapi.Published, len(r.Publications))}
+	for i := range r.Publications {
+		out.Publications[i] = published(&r.Publications[i])
+	}
+	return out, nil
+}
+
+func published(p *hub.Publication) httpapi.Published {
+	out := httpapi.Published{Data: p.Data}
+	if p.Meta == nil {
+		return out
+	}
+	out.Offset = p.Meta.Offset
+	if in := p.Meta.Info; in != nil {
+		out.Info = &httpapi.ClientInfo{User: in.User, Client: in.Client, ConnInfo: in.ConnInfo, ChanInfo: in.ChanInfo}
+	}
+	if len(p.Meta.Tags) > 0 {
+		out.Tags = make(map[string]string, len(p.Meta.Tags))
+	}
+	for _, t := range p.Meta.Tags {
+		out.Tags[t.Key] = t.Value
+	}
+	return out
+}
+
+// RemoveHistory implements httpapi.Node.
+func (a apiNode) RemoveHistory(ctx context.Context, ch channel.Channel) error {
+	_, err := a.past.Remove(ctx, streamOf(ch.Namespace), ch.Name)
+	return apiError(err)
 }
 
 // target returns false where t can mean nobody: sessions have no other id than their client's.
@@ -106,7 +189,12 @@ func (a apiNode) Subscribe(t httpapi.Target, s httpapi.Subscription) error {
 	if !some {
 		return nil
 	}
-	_, code := a.sessions.Subscribe(who, session.ServerSub{Channel: s.Channel, Info: s.Info, Data: s.Data, ExpireAt: s.ExpireAt, Override: s.Override})
+	sub := session.ServerSub{Channel: s.Channel, Info: s.Info, Data: s.Data, ExpireAt: s.ExpireAt, Override: s.Override}
+	if s.RecoverSince != nil {
+		since := history.Position(*s.RecoverSince)
+		sub.Since = &since
+	}
+	_, code := a.sessions.Subscribe(who, sub)
 	if code != channel.Allowed {
 		return &httpapi.Error{Code: uint32(code), Message: wire.ErrorCode(code).String()}
 	}

@@ -43,7 +43,7 @@ var layers = map[string]layer{
 		"github.com/lesismal/nbio", "github.com/lesismal/nbio/logging", "github.com/lesismal/nbio/mempool", // the core engine, no more
 	}},
 	"server/session": {
-		may:   []string{"throng/server/wire", "throng/server/hub", "throng/server/auth", "throng/server/channel"},
+		may:   []string{"throng/server/wire", "throng/server/hub", "throng/server/history", "throng/server/auth", "throng/server/channel"},
 		never: noIO, calm: true,
 	},
 	"server/members": {may: []string{"throng/server/hub", "throng/server/wire"}, never: noIO},

@@ -158,6 +158,7 @@ rules:
 			errs = append(errs, &configError{c.Origin(o.name), o.show(o.value.text()), bad.problem, bad.fix})
 		}
 	}
+	errs = append(errs, sectionError(c.ConfigFile, c.History.validate()))
 	return errors.Join(errs...)
 }
 

@@ -35,6 +35,9 @@ type ClientConfig struct {
 	// joins and leaves somebody here hears. Beyond them a node that dies takes its clients along silently. Defaults 10000, 67108864.
 	MaxMembers     int   `yaml:"max_members"`
 	MaxMemberBytes int64 `yaml:"max_member_bytes"`
+	// MaxRecovered and MaxHistory are the most publications a recovery and a history command return. Defaults 300.
+	MaxRecovered int `yaml:"recovery_max_publication_limit"`
+	MaxHistory   int `yaml:"history_max_publication_limit"`
 	// UserConnectionLimit per user and node, else 3504. Default 0: none.
 	UserConnectionLimit int `yaml:"user_connection_limit"`
 	// CommandRate and its like are commands per second of one connection, and of one user on this node. Default 0: no limit.
@@ -52,6 +55,7 @@ func (c *ClientConfig) session() session.Config {
 		AllowAnonymous: c.AllowAnonymous, Insecure: c.Insecure, SendTime: c.SendTime,
 		StaleTimeout: c.StaleTimeout, ExpiredCloseDelay: c.ExpiredCloseDelay, ExpiredSubCloseDelay: c.ExpiredSubCloseDelay,
 		RequestTimeout: c.RequestTimeout, MaxCommands: c.MaxCommands, MaxPending: c.MaxPending, MaxPresence: c.MaxPresence, PresenceReuse: c.PresenceReuse,
+		MaxRecovered: c.MaxRecovered, MaxHistory: c.MaxHistory,
 		UserConnectionLimit: c.UserConnectionLimit, CommandRate: c.CommandRate, CommandBurst: c.CommandBurst,
 		UserCommandRate: c.UserCommandRate, UserCommandBurst: c.UserCommandBurst,
 	}

@@ -22,10 +22,11 @@ type Sections struct {
 	RPC     channel.RPCConfig // rpc: who answers which method
 	Proxy   proxy.Config      // proxy: the application backend
 	HTTPAPI httpapi.Config    // http_api: the server API
+	History HistoryConfig     // history: how NATS keeps what is published
 }
 
 func defaultSections() Sections {
-	return Sections{Client: ClientConfig{MaxRequests: defaultMaxRequests}, Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig(), Proxy: proxy.DefaultConfig(), HTTPAPI: httpapi.DefaultConfig()}
+	return Sections{Client: ClientConfig{MaxRequests: defaultMaxRequests}, Auth: auth.DefaultConfig(), Channel: channel.DefaultConfig(), RPC: channel.DefaultRPCConfig(), Proxy: proxy.DefaultConfig(), HTTPAPI: httpapi.DefaultConfig(), History: defaultHistory()}
 }
 
 // section returns what the section of that name is decoded into.
@@ -43,6 +44,8 @@ func (s *Sections) section(name string) (into any, is bool) {
 		return &s.Proxy, true
 	case "http_api":
 		return &s.HTTPAPI, true
+	case "history":
+		return &s.History, true
 	}
 	return nil, false
 }

@@ -8,6 +8,7 @@ import (
 
 	"throng/broker"
 	"throng/server/demo"
+	"throng/server/history"
 	"throng/server/hub"
 	"throng/server/livechat"
 	"throng/server/members"
@@ -29,6 +30,8 @@ type Snapshot struct {
 	API      apiFigures
 	Proxy    proxyFigures
 	Demo     demo.Stats
+	Streams  broker.StreamsStats
+	Past     history.Stats
 	NotJSON  uint64 // publications JSON clients did not get because their data is not JSON
 
 	ConnectionLimit int    // clients this node may hold
@@ -78,6 +81,7 @@ type family struct {
 	kind       prometheus.ValueType
 	labels     []string
 	read       func(s *Snapshot, put putFunc)
+	spread     func(s *Snapshot) (buckets []uint64, sum float64) // of a histogram instead of read; bounds are bucketBound's
 }
 
 // putFunc takes one sample; labels in the order of the family's.
@@ -113,8 +117,26 @@ func (c *snapshotCollector) Describe(out chan<- *prometheus.Desc) {
 func (c *snapshotCollector) Collect(out chan<- prometheus.Metric) {
 	s := c.snapshot()
 	for _, f := range c.families {
+		if f.spread != nil {
+			out <- f.histogram(&s)
+			continue
+		}
 		f.read(&s, func(value float64, labels ...string) {
 			out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 		})
 	}
+}
+
+// histogram makes one of counts per bucket, of which the last is beyond all bounds.
+func (f *describedFamily) histogram(s *Snapshot) prometheus.Metric {
+	buckets, sum := f.spread(s)
+	var count uint64
+	cumulative := make(map[float64]uint64, len(buckets))
+	for i, n := range buckets {
+		count += n
+		if i < len(buckets)-1 {
+			cumulative[bucketBound(i)] = count
+		}
+	}
+	return prometheus.MustNewConstHistogram(f.desc, count, sum, cumulative)
 }

@@ -56,8 +56,8 @@ func apiFamilies() []family {
 	return []family{
 		labelled("throng_api_commands_total", "Commands of the server API, by method.", counter, "method",
 			func(s *Snapshot, put putFunc) { putAll(s.API.Commands, put) }),
-		{"throng_api_errors_total", "Of these, failed, by code.", counter, []string{"method", "code"},
-			func(s *Snapshot, put putFunc) { putPairs(s.API.Errors, put) }},
+		{name: "throng_api_errors_total", help: "Of these, failed, by code.", kind: counter, labels: []string{"method", "code"},
+			read: func(s *Snapshot, put putFunc) { putPairs(s.API.Errors, put) }},
 		labelled("throng_api_refused_requests_total", "Requests refused whole, by reason.", counter, "reason",
 			func(s *Snapshot, put putFunc) {
 				put(float64(s.API.Unauthorized), "unauthorized")
@@ -71,8 +71,8 @@ func apiFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.API.Unanswered) }),
 		single("throng_api_running_requests", "Requests under way.", gauge,
 			func(s *Snapshot) float64 { return float64(s.API.Running) }),
-		{"throng_proxy_calls_total", "Calls of the application backend, by hook and result.", counter, []string{"hook", "result"},
-			func(s *Snapshot, put putFunc) { putPairs(s.Proxy.Done, put) }},
+		{name: "throng_proxy_calls_total", help: "Calls of the application backend, by hook and result.", kind: counter, labels: []string{"hook", "result"},
+			read: func(s *Snapshot, put putFunc) { putPairs(s.Proxy.Done, put) }},
 		labelled("throng_demo_tokens_total", "Requests for a guest's token, by result.", counter, "result",
 			func(s *Snapshot, put putFunc) {
 				put(float64(s.Demo.Issued), "issued")

@@ -15,17 +15,17 @@ const (
 
 // metricFamilies is the one table of metrics. Names are throng_<package>_<noun>_<unit>[_total].
 func metricFamilies() []family {
-	return slices.Concat(nodeFamilies(), wsConnectionFamilies(), wsTrafficFamilies(), hubFamilies(), brokerFamilies(), brokerStateFamilies(), chatFamilies(), sessionFamilies(), controlFamilies(), memberFamilies(), apiFamilies())
+	return slices.Concat(nodeFamilies(), wsConnectionFamilies(), wsTrafficFamilies(), hubFamilies(), brokerFamilies(), brokerStateFamilies(), chatFamilies(), sessionFamilies(), historyFamilies(), controlFamilies(), memberFamilies(), apiFamilies())
 }
 
 // single is a family of one sample without labels.
 func single(name, help string, kind prometheus.ValueType, value func(s *Snapshot) float64) family {
-	return family{name, help, kind, nil, func(s *Snapshot, put putFunc) { put(value(s)) }}
+	return family{name: name, help: help, kind: kind, read: func(s *Snapshot, put putFunc) { put(value(s)) }}
 }
 
 // labelled is a family with one label; read puts one sample per value of it.
 func labelled(name, help string, kind prometheus.ValueType, label string, read func(s *Snapshot, put putFunc)) family {
-	return family{name, help, kind, []string{label}, read}
+	return family{name: name, help: help, kind: kind, labels: []string{label}, read: read}
 }
 
 func truth(b bool) float64 {
@@ -68,8 +68,8 @@ func wsConnectionFamilies() []family {
 			func(s *Snapshot) float64 { return float64(s.WS.Addresses) }),
 		single("throng_ws_bad_forwarded_total", "Requests of trusted proxies with an X-Forwarded-For that cannot be read; the proxy counted as the client.", counter,
 			func(s *Snapshot) float64 { return float64(s.WS.BadForwarded) }),
-		{"throng_ws_closes_total", "Ended connections, by the side that ended them and the close code.", counter, []string{"side", "code"},
-			func(s *Snapshot, put putFunc) {
+		{name: "throng_ws_closes_total", help: "Ended connections, by the side that ended them and the close code.", kind: counter, labels: []string{"side", "code"},
+			read: func(s *Snapshot, put putFunc) {
 				putAll(s.WS.ClosedByPeer, func(v float64, code ...string) { put(v, "peer", code[0]) })
 				putAll(s.WS.ClosedByServer, func(v float64, code ...string) { put(v, "server", code[0]) })
 			}},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // numberedSnapshot returns a Snapshot in which every number is different, and those numbers with their
@@ -83,9 +84,24 @@ func gather(t *testing.T, m *metrics) map[string]float64 {
 				key += "," + label.GetName() + "=" + label.GetValue()
 			}
 			out[key] = sample.GetCounter().GetValue() + sample.GetGauge().GetValue() + float64(sample.GetHistogram().GetSampleCount())
+			gatherHistogram(out, key, sample.GetHistogram())
 		}
 	}
 	return out
+}
+
+// gatherHistogram takes a histogram's buckets apart again, and its sum in nanoseconds.
+func gatherHistogram(out map[string]float64, key string, h *dto.Histogram) {
+	if h == nil {
+		return
+	}
+	before := uint64(0)
+	for i, b := range h.GetBucket() {
+		out[fmt.Sprint(key, ",bucket=", i)] = float64(b.GetCumulativeCount() - before)
+		before = b.GetCumulativeCount()
+	}
+	out[key+",bucket=last"] = float64(h.GetSampleCount() - before)
+	out[key+",sum"] = math.Round(h.GetSampleSum() * 1e9)
 }
 
 // A counter that a package adds and nobody shows would be a loss in silence.

@@ -18,6 +18,7 @@ import (
 	"throng/server/auth"
 	"throng/server/channel"
 	"throng/server/demo"
+	"throng/server/history"
 	"throng/server/httpapi"
 	"throng/server/hub"
 	"throng/server/livechat"
@@ -36,6 +37,10 @@ type node struct {
 	stopProfile func()
 	embedded    *broker.Embedded // nil with --nats-url
 	broker      *broker.NATS
+	streams     *broker.Streams
+	past        *history.Service
+	pastReady   atomic.Pointer[history.Service] // for the broker's goroutines, which are there before it
+	syncs       *syncer
 	hub         *hub.Hub
 	encoders    session.Encoders
 	requests    *requestPool
@@ -122,19 +127,6 @@ func (n *node) startBroker() (err error) {
 	return nil
 }
 
-// receive is the broker's Handler.
-func (n *node) receive(m broker.Message) {
-	p := hub.Publication{Channel: m.Channel, Data: m.Data, Binary: m.Binary}
-	if m.Concrete != "" {
-		p.Meta = concreteMeta(m.Concrete)
-		n.hub.Deliver(p)
-		return
-	}
-	if m.Meta == "" || !n.members.Receive(m.Channel, m.Meta) {
-		n.hub.Receive(p, m.Meta)
-	}
-}
-
 // storeDir is where the embedded server keeps its files; without a data directory the --nats-config has to say it.
 func storeDir(dataDir string) string {
 	if dataDir == "" {
@@ -219,7 +211,8 @@ func (n *node) startAdmin() error {
 	}
 	n.admin = startAdmin(adminConfig{
 		NodeID: c.NodeID, Registry: n.metrics.registry, Log: n.log, API: n.api,
-		Ready: []check{{"draining", n.notDraining}, {"nats", n.broker.Ready}},
+		Ready:    []check{{"draining", n.notDraining}, {"nats", n.broker.Ready}},
+		Degraded: []check{{"history", n.historyReady}},
 	}, ln)
 	c.AdminAddr = ln.Addr().String()
 	return nil
@@ -241,6 +234,7 @@ func (n *node) snapshot() Snapshot {
 	return Snapshot{
 		WS: n.ws.Stats(), Hub: n.hub.Stats(), Broker: n.broker.Stats(), Chat: n.chat.Stats(),
 		Sessions: n.sessions.Stats(), Control: n.control.Stats(), Members: n.members.Stats(), NotJSON: n.encoders.NotJSON(),
+		Streams: n.streams.Stats(), Past: n.past.Stats(),
 		API: apiFiguresOf(n.api.Stats()), Proxy: proxyFiguresOf(n.proxies.Stats()), Demo: n.demo.Stats(),
 		ConnectionLimit: n.connections, Ready: n.ready(), Draining: n.draining.Load(), LogSuppressed: n.logLimit.Suppressed(),
 	}
@@ -298,6 +292,7 @@ func (n *node) drain() error {
 	n.proxies.Close(ctx)
 	n.members.Close()
 	n.control.Close()
+	n.past.Close()
 	err := n.broker.Drain(ctx)
 	n.tokens.Close()
 	n.hub.Close()
@@ -340,6 +335,9 @@ func (n *node) abandon() {
 	}
 	if n.control != nil {
 		n.control.Close()
+	}
+	if n.past != nil {
+		n.past.Close()
 	}
 	if n.broker != nil {
 		n.broker.Close()

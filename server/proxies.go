@@ -94,7 +94,11 @@ func hooks(p *proxy.Proxies) session.Hooks {
 		r := request(&q.Peer)
 		r.Proxy, r.Channel, r.Data = q.Proxy, q.Channel, q.Data
 		a, err := askProxy(ctx, p, proxy.Publish, r)
-		return session.PublishAnswer{Data: a.Data, Tags: a.Publication.Tags}, err
+		pub := a.Publication
+		return session.PublishAnswer{
+			Data: a.Data, Tags: pub.Tags, SkipHistory: pub.SkipHistory, IdempotencyKey: pub.IdempotencyKey,
+			Delta: pub.Delta, Version: pub.Version, VersionEpoch: pub.VersionEpoch,
+		}, err
 	}
 	return h
 }

@@ -23,7 +23,7 @@ func (n *node) reloadUntil(ctx context.Context, load func() (*Config, error)) {
 			n.log.Error("configuration not reloaded, the old one stays", "err", err)
 			continue
 		}
-		n.log.Info("configuration reloaded", "parts", "auth, channel, rpc")
+		n.log.Info("configuration reloaded", "parts", "auth, channel, rpc, history of namespaces")
 	}
 }
 
@@ -38,6 +38,9 @@ func (n *node) reload(load func() (*Config, error)) error {
 	}
 	if err := n.tokens.Reload(c.Auth); err != nil {
 		return sectionError(c.ConfigFile, err)
+	}
+	if err := n.streams.Configure(c.History.streams(rules)); err != nil {
+		return err
 	}
 	n.rules.Store(rules)
 	n.bridge(rules)

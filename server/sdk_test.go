@@ -41,6 +41,33 @@ channel:
       join_leave: true
       force_push_join_leave: true
       allow_presence_for_client: true
+    - name: past
+      history_size: 200
+      history_ttl: 10m
+      force_recovery: true
+      allow_subscribe_for_client: true
+      allow_publish_for_client: true
+      allow_history_for_client: true
+      allow_tags_filter: true
+    - name: short
+      history_size: 10
+      history_ttl: 10m
+      force_recovery: true
+      allow_subscribe_for_client: true
+    - name: cache
+      history_size: 1
+      history_ttl: 10m
+      force_recovery: true
+      force_recovery_mode: cache
+      auto_cache_recover: true
+      allow_subscribe_for_client: true
+    - name: delta
+      history_size: 100
+      history_ttl: 10m
+      force_recovery: true
+      delta_publish: true
+      allowed_delta_types: [fossil]
+      allow_subscribe_for_client: true
 `
 
 // sdkNode is a node for SDKs, and the tokens it takes.
@@ -59,14 +86,15 @@ func startSDKNode(t *testing.T, id string, args ...string) *sdkNode {
 	}
 	n.tokens["expired"] = n.token("alice", now.Add(-2*time.Hour))
 	n.tokens["wrong"] = n.tokens["alice"] + "x"
+	n.tokens["server"] = n.token("erin", now, "past:server")
 	return n
 }
 
 // token makes one that is good for an hour from then on.
-func (n *sdkNode) token(user string, from time.Time) string {
+func (n *sdkNode) token(user string, from time.Time, channels ...string) string {
 	cfg := auth.DefaultConfig()
 	cfg.Token.HMACSecretKey = "0123456789abcdef0123456789abcdef"
-	token, err := auth.MakeConnectionToken(cfg, auth.TokenRequest{User: user, TTL: time.Hour}, from)
+	token, err := auth.MakeConnectionToken(cfg, auth.TokenRequest{User: user, TTL: time.Hour, Channels: channels}, from)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -76,6 +104,16 @@ func (n *sdkNode) token(user string, from time.Time) string {
 func (n *sdkNode) url() string { return "ws://" + n.addr + "/connection/websocket" }
 
 func TestOfficialJavaScriptSDK(t *testing.T) {
+	n := startSDKNode(t, "1111")
+	for _, script := range []string{"run.mjs", "history.mjs"} {
+		for _, protobuf := range []bool{false, true} {
+			t.Run(script+map[bool]string{false: " JSON", true: " Protobuf"}[protobuf], func(t *testing.T) { n.runScript(t, script, protobuf) })
+		}
+	}
+}
+
+// runScript runs scenarios of testdata/sdk, each of which prints a line.
+func (n *sdkNode) runScript(t *testing.T, script string, protobuf bool) {
 	const dir = "testdata/sdk"
 	if _, err := os.Stat(dir + "/node_modules/centrifuge"); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -83,33 +121,28 @@ func TestOfficialJavaScriptSDK(t *testing.T) {
 		}
 		t.Skipf("the SDK is not installed: npm ci --prefix server/%s", dir)
 	}
-	n := startSDKNode(t, "1111")
-	for _, protobuf := range []bool{false, true} {
-		t.Run(map[bool]string{false: "JSON", true: "Protobuf"}[protobuf], func(t *testing.T) {
-			env, err := json.Marshal(map[string]any{"url": n.url(), "protobuf": protobuf, "pingMs": 1000, "api": n.admin, "apiKey": "api-key-of-the-tests", "tokens": n.tokens})
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.CommandContext(t.Context(), "node", "run.mjs")
-			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "THRONG_SDK="+string(env))
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			passed := 0
-			for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
-				name, ok := strings.CutPrefix(lines.Text(), "ok ")
-				if ok {
-					passed++
-					t.Log(name)
-					continue
-				}
-				t.Error(lines.Text())
-			}
-			if err != nil || passed == 0 {
-				t.Errorf("%d passed, %v\n%s", passed, err, stderr.String())
-			}
-		})
+	env, err := json.Marshal(map[string]any{"url": n.url(), "protobuf": protobuf, "pingMs": 1000, "api": n.admin, "apiKey": "api-key-of-the-tests", "tokens": n.tokens})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "THRONG_SDK="+string(env))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	passed := 0
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		name, ok := strings.CutPrefix(lines.Text(), "ok ")
+		if ok {
+			passed++
+			t.Log(name)
+			continue
+		}
+		t.Error(lines.Text())
+	}
+	if err != nil || passed == 0 {
+		t.Errorf("%d passed, %v\n%s", passed, err, stderr.String())
 	}
 }
 

@@ -58,13 +58,18 @@ func (p *requestPool) Go(fn func()) bool {
 func (n *node) startHub() {
 	c := n.cfg
 	hc := hub.Config{
-		Shards: c.HubShards, MailboxLen: c.HubMailbox, BatchBytes: c.HubBatchBytes, InterestLinger: c.InterestLinger, OnFanout: n.metrics.ObserveFanout,
-		OnPanic: func(v any, stack []byte) { n.log.Error("panic in the fan-out", "panic", v, "stack", string(stack)) },
+		Shards: c.HubShards, MailboxLen: c.HubMailbox, BatchBytes: c.HubBatchBytes, InterestLinger: c.InterestLinger,
+		OnFanout: n.metrics.ObserveFanout, OnCut: session.Cut, OnPanic: n.fanoutPanicked,
 	}
 	hc.Encoders[hub.EncodingRaw] = livechat.Encoder(c.NodeID)
 	n.encoders.AddTo(&hc)
 	n.hub = hub.New(hc, hubBroker{n.broker})
 	n.hub.Start()
+}
+
+// fanoutPanicked is a bug of ours that cost some subscribers a publication, and nothing more.
+func (n *node) fanoutPanicked(what any, stack []byte) {
+	n.log.Error("panic while fanning out", "panic", what, "stack", string(stack))
 }
 
 // startSessions makes what the Centrifuge protocol needs, without opening anything yet.
@@ -91,6 +96,9 @@ func (n *node) startSessions() (err error) {
 	for _, note := range slices.Concat(n.tokens.Notes(), rules.Notes(), demoNotes(c)) {
 		n.log.Warn("configuration", "note", note)
 	}
+	if err := n.startHistory(); err != nil {
+		return err
+	}
 	sc := c.Client.session()
 	sc.NodeID, sc.Version = c.NodeID, readVersion().Version
 	sc.PingInterval = wholeSeconds(c.PingInterval)
@@ -100,6 +108,7 @@ func (n *node) startSessions() (err error) {
 		Members: n.members, UID: n.control.UID(),
 		Hub: n.hub, Rules: rules, Connection: n.tokens.Connection, Subscription: n.tokens.Subscription,
 		Requests: n.requests, Surveyor: surveyor{n.control}, Hooks: hooks(n.proxies),
+		History: n.past, Confirm: n.syncs.Confirm,
 	})
 	n.control.HandleSurvey(session.PresenceOp, n.sessions.AnswerPresence)
 	n.control.HandleSurvey(membersOp, n.members.Answer)
@@ -108,7 +117,9 @@ func (n *node) startSessions() (err error) {
 }
 
 func (n *node) compileRules(c *Config) (*channel.Rules, error) {
-	env := channel.Environment{SubjectPrefix: c.NATSPrefix, Insecure: c.Client.Insecure, ProxyNames: n.proxies.Names()}
+	env := channel.Environment{
+		SubjectPrefix: c.NATSPrefix, Insecure: c.Client.Insecure, ProxyNames: n.proxies.Names(), History: true, TagsFilter: true,
+	}
 	rules, err := channel.Compile(withDemo(c, env), c.RPC, env)
 	if err != nil {
 		return nil, sectionError(c.ConfigFile, err)

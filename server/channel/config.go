@@ -107,18 +107,23 @@ type Options struct {
 	AllowWildcards bool `yaml:"allow_wildcards"`
 
 	// History and recovery.
-	HistorySize       int           `yaml:"history_size" reserved:"history"`
-	HistoryTTL        time.Duration `yaml:"history_ttl" reserved:"history"`
-	HistoryMetaTTL    time.Duration `yaml:"history_meta_ttl" reserved:"history"`
-	ForcePositioning  bool          `yaml:"force_positioning" reserved:"history"`
-	AllowPositioning  bool          `yaml:"allow_positioning" reserved:"history"`
-	ForceRecovery     bool          `yaml:"force_recovery" reserved:"history"`
-	AllowRecovery     bool          `yaml:"allow_recovery" reserved:"history"`
-	ForceRecoveryMode string        `yaml:"force_recovery_mode" reserved:"history"`
-	AutoCacheRecover  bool          `yaml:"auto_cache_recover" reserved:"history"`
-	AllowedDeltaTypes []string      `yaml:"allowed_delta_types" reserved:"history"`
-	DeltaPublish      bool          `yaml:"delta_publish" reserved:"history"`
-	AllowTagsFilter   bool          `yaml:"allow_tags_filter" reserved:"tags filters"`
+	HistorySize    int           `yaml:"history_size" reserved:"history"`
+	HistoryTTL     time.Duration `yaml:"history_ttl" reserved:"history"`
+	HistoryMetaTTL time.Duration `yaml:"history_meta_ttl" reserved:"history"`
+	// HistoryStorage ("file" or "memory"), HistoryReplicas and HistoryMaxBytes say how NATS keeps the namespace's stream; the
+	// history section says it for those that are left out.
+	HistoryStorage    string   `yaml:"history_storage" reserved:"history"`
+	HistoryReplicas   int      `yaml:"history_replicas" reserved:"history"`
+	HistoryMaxBytes   int64    `yaml:"history_max_bytes" reserved:"history"`
+	ForcePositioning  bool     `yaml:"force_positioning" reserved:"history"`
+	AllowPositioning  bool     `yaml:"allow_positioning" reserved:"history"`
+	ForceRecovery     bool     `yaml:"force_recovery" reserved:"history"`
+	AllowRecovery     bool     `yaml:"allow_recovery" reserved:"history"`
+	ForceRecoveryMode string   `yaml:"force_recovery_mode" reserved:"history"`
+	AutoCacheRecover  bool     `yaml:"auto_cache_recover" reserved:"history"`
+	AllowedDeltaTypes []string `yaml:"allowed_delta_types" reserved:"history"`
+	DeltaPublish      bool     `yaml:"delta_publish" reserved:"history"`
+	AllowTagsFilter   bool     `yaml:"allow_tags_filter" reserved:"tags filters"`
 }
 
 // RPCConfig is the `rpc:` section: who answers rpc commands. The settings outside Namespaces serve methods without a

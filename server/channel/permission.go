@@ -194,6 +194,10 @@ func (r *Rules) CanHistory(name string, c Client) Verdict {
 	return Verdict{Decision: Grant, Channel: ch}
 }
 
+// KeepsHistory tells whether what is published in ch is kept, as it is on a node that serves history in a namespace with
+// history_size and history_ttl.
+func (r *Rules) KeepsHistory(ch *Channel) bool { return r.historyOn(ch.Namespace) }
+
 func (r *Rules) historyOn(ns *Namespace) bool { return r.env.History && ns.keepsHistory() }
 
 // audience is who may do one thing in a namespace.

@@ -3,6 +3,7 @@ package channel
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -55,6 +56,21 @@ func (r *Rules) Namespace(name string) *Namespace {
 		return r.without
 	}
 	return r.namespaces[name]
+}
+
+// Kept returns the namespaces whose publications are kept, in the order of their names; none on a node that serves no history.
+// Their HistoryMetaTTL is never 0.
+func (r *Rules) Kept() []*Namespace {
+	var out []*Namespace
+	if r.historyOn(r.without) {
+		out = append(out, r.without)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.namespaces)) {
+		if ns := r.namespaces[name]; r.historyOn(ns) {
+			out = append(out, ns)
+		}
+	}
+	return out
 }
 
 // ChannelLimit is how many channels a connection may hold; above it a connect ends with CloseChannelLimit.

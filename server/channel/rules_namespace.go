@@ -15,6 +15,9 @@ func (c *compiler) namespace(name, field string, o Options) *Namespace {
 		o.PublicationDataFormat = c.cfg.PublicationDataFormat
 	}
 	c.history(field, &o)
+	if o.HistoryMetaTTL == 0 {
+		o.HistoryMetaTTL = c.cfg.HistoryMetaTTL
+	}
 	c.permissions(field, &o)
 	c.proxies(field, &o)
 	if o.SubscriptionType != "" && o.SubscriptionType != "stream" {
@@ -73,6 +76,15 @@ func (c *compiler) history(field string, o *Options) {
 		if n.set && !on {
 			c.fail(field+"."+n.field, "true", "needs history_size and history_ttl: set both, or drop it")
 		}
+	}
+	if m := o.HistoryStorage; m != "" && m != "file" && m != "memory" {
+		c.fail(field+".history_storage", quote(m), "must be file or memory"+didYouMean(m, []string{"file", "memory"}))
+	}
+	if n := o.HistoryReplicas; n < 0 || n > 5 || n > 0 && n%2 == 0 {
+		c.fail(field+".history_replicas", fmt.Sprint(n), "must be 1, 3 or 5, or 0 for what the history section says")
+	}
+	if n := o.HistoryMaxBytes; n < 0 {
+		c.fail(field+".history_max_bytes", fmt.Sprint(n), "must be a number of bytes, or 0 for what the history section says")
 	}
 	if m := o.ForceRecoveryMode; m != "" && m != "stream" && m != "cache" {
 		c.fail(field+".force_recovery_mode", quote(m), "must be stream or cache"+didYouMean(m, []string{"stream", "cache"}))

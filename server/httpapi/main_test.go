@@ -74,6 +74,28 @@ func (n *fakeNode) Publish(_ context.Context, p Publication) (Position, error) {
 	return Position{}, n.fail
 }
 
+func (n *fakeNode) History(_ context.Context, ch channel.Channel, q HistoryQuery) (History, error) {
+	since := Position{}
+	if q.Since != nil {
+		since = *q.Since
+	}
+	if since.Epoch == "other" {
+		return History{}, ErrUnrecoverablePosition
+	}
+	h := History{Position: Position{Offset: 7, Epoch: "e"}}
+	if q.Limit != 0 {
+		h.Publications = []Published{
+			{Data: []byte(`{"a":1}`), Info: &ClientInfo{User: "u", Client: "c", ConnInfo: []byte(`1`), ChanInfo: []byte("\xff")}, Offset: 6, Tags: map[string]string{"k": "v"}},
+			{Data: []byte("\xff"), Offset: 7},
+		}
+	}
+	return h, n.note("history %s limit=%d since=%+v reverse=%v", ch.Name, q.Limit, since, q.Reverse)
+}
+
+func (n *fakeNode) RemoveHistory(_ context.Context, ch channel.Channel) error {
+	return n.note("remove %s", ch.Name)
+}
+
 func (n *fakeNode) Disconnect(t Target, code uint32, reason string, keep []string) error {
 	return n.note("disconnect %+v %d %s %q", t, code, reason, keep)
 }
@@ -187,7 +209,7 @@ func testRules(t testing.TB) *channel.Rules {
 		{Name: "json", Options: channel.Options{PublicationDataFormat: "json_object"}},
 		{Name: "sensors", Options: channel.Options{Subject: "sensors.>", AllowWildcards: true, Presence: true}},
 	}
-	r, err := channel.Compile(cfg, channel.DefaultRPCConfig(), channel.Environment{})
+	r, err := channel.Compile(cfg, channel.DefaultRPCConfig(), channel.Environment{History: true})
 	if err != nil {
 		t.Fatal(err)
 	}

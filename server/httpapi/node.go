@@ -14,6 +14,9 @@ type Node interface {
 	// Publish sends p to the subscribers on all nodes. An *Error decides what the caller is told; every other error is an
 	// internal one.
 	Publish(ctx context.Context, p Publication) (Position, error)
+	// History is what was published in a channel whose namespace keeps history; RemoveHistory takes it away.
+	History(ctx context.Context, ch channel.Channel, q HistoryQuery) (History, error)
+	RemoveHistory(ctx context.Context, ch channel.Channel) error
 	// Disconnect closes t's connections but those whose client id is in keep.
 	Disconnect(t Target, code uint32, reason string, keep []string) error
 	// Unsubscribe ends t's subscription of a channel, or of all with "", with unsubscribe code 2000.
@@ -55,6 +58,27 @@ type Publication struct {
 type Position struct {
 	Offset uint64 `json:"offset,omitempty"`
 	Epoch  string `json:"epoch,omitempty"`
+}
+
+// HistoryQuery says which publications of a channel are wanted.
+type HistoryQuery struct {
+	Limit   int       // 0 the position only, -1 all
+	Since   *Position // not these, but what follows (or precedes, in Reverse); nil: from the oldest, or the newest
+	Reverse bool      // newest first
+}
+
+// History is what was published in a channel, and its newest position.
+type History struct {
+	Publications []Published
+	Position     Position
+}
+
+// Published is a publication of the past.
+type Published struct {
+	Data   []byte // usually JSON
+	Info   *ClientInfo
+	Offset uint64
+	Tags   map[string]string
 }
 
 // Subscription is a server-side subscription that the API asks for.

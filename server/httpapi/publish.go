@@ -142,18 +142,70 @@ type historyRemoveRequest struct {
 	Channel string `json:"channel"`
 }
 
-// history and historyRemove: no namespace keeps history yet.
-func (a *API) history(_ *call, q *historyRequest) (any, *Error) { return a.noHistory(q.Channel) }
-
-func (a *API) historyRemove(_ *call, q *historyRemoveRequest) (any, *Error) {
-	return a.noHistory(q.Channel)
+// publishedOut is a publication of the past as callers see it.
+type publishedOut struct {
+	Data   json.RawMessage   `json:"data"`
+	Info   *shownInfo        `json:"info,omitempty"`
+	Offset uint64            `json:"offset"`
+	Tags   map[string]string `json:"tags,omitempty"`
 }
 
-func (a *API) noHistory(name string) (any, *Error) {
-	if _, code := a.deps.Rules().Lookup(name); code != channel.Allowed {
-		return nil, errorOf(code)
+type historyResult struct {
+	Publications []publishedOut `json:"publications"`
+	Offset       uint64         `json:"offset"`
+	Epoch        string         `json:"epoch"`
+}
+
+// history has no cap of its own, unlike that of clients: -1 is all there is.
+func (a *API) history(c *call, q *historyRequest) (any, *Error) {
+	ch, failure := a.kept(q.Channel)
+	switch {
+	case failure != nil:
+		return nil, failure
+	case q.Limit < -1:
+		return nil, ErrBadRequest
 	}
-	return nil, ErrNotAvailable
+	h, err := a.deps.Node.History(c.ctx, ch, HistoryQuery{Limit: int(q.Limit), Since: q.Since, Reverse: q.Reverse})
+	if err != nil {
+		return nil, a.failure("history", err)
+	}
+	result := historyResult{Publications: make([]publishedOut, len(h.Publications)), Offset: h.Position.Offset, Epoch: h.Position.Epoch}
+	for i := range h.Publications {
+		p := &h.Publications[i]
+		out := publishedOut{Data: shown(p.Data), Offset: p.Offset, Tags: p.Tags}
+		if p.Info != nil {
+			out.Info = &shownInfo{User: p.Info.User, Client: p.Info.Client, ConnInfo: shown(p.Info.ConnInfo), ChanInfo: shown(p.Info.ChanInfo)}
+		}
+		if out.Data == nil {
+			out.Data = json.RawMessage("null")
+		}
+		result.Publications[i] = out
+	}
+	return &result, nil
+}
+
+func (a *API) historyRemove(c *call, q *historyRemoveRequest) (any, *Error) {
+	ch, failure := a.kept(q.Channel)
+	if failure != nil {
+		return nil, failure
+	}
+	if err := a.deps.Node.RemoveHistory(c.ctx, ch); err != nil {
+		return nil, a.failure("history_remove", err)
+	}
+	return struct{}{}, nil
+}
+
+// kept finds a channel that keeps history.
+func (a *API) kept(name string) (channel.Channel, *Error) {
+	rules := a.deps.Rules()
+	ch, code := rules.Lookup(name)
+	switch {
+	case code != channel.Allowed:
+		return ch, errorOf(code)
+	case !rules.KeepsHistory(&ch):
+		return ch, ErrNotAvailable
+	}
+	return ch, nil
 }
 
 type rpcRequest struct {

@@ -51,9 +51,14 @@ func (inline) Go(fn func()) bool { fn(); return true }
 // idleHub counts memberships.
 type idleHub struct{ members, left int }
 
-func (h *idleHub) Subscribe(*hub.Subscription, string)          { h.members++ }
-func (h *idleHub) Unsubscribe(*hub.Subscription)                { h.left++ }
-func (h *idleHub) PublishMeta(string, []byte, *wire.Meta) error { return nil }
+func (h *idleHub) Subscribe(*hub.Subscription, string)  { h.members++ }
+func (h *idleHub) Unsubscribe(*hub.Subscription)        { h.left++ }
+func (h *idleHub) Open(*hub.Subscription, uint64, bool) {}
+func (h *idleHub) Warm(string) (hub.Interest, bool)     { return hub.Interest{}, true }
+func (h *idleHub) Confirm(hub.Interest)                 {}
+
+func (h *idleHub) SubscribeSpecial(*hub.Subscription, string, hub.Special) { h.members++ }
+func (h *idleHub) PublishMeta(string, []byte, *wire.Meta) error            { return nil }
 
 func idleService(t testing.TB, h Hub) *Service {
 	t.Helper()

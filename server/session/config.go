@@ -53,6 +53,9 @@ type Config struct {
 	// ask, a channel costs at most one survey in that time. What is on this node is never old. Default 100 ms; negative: only
 	// questions at the same moment share an answer.
 	PresenceReuse time.Duration
+	// MaxRecovered is the most publications a recovery hands out; who missed more is told "not recovered". MaxHistory is the
+	// most one history command returns. Defaults 300, Centrifugo's: a reply of some 100 KiB.
+	MaxRecovered, MaxHistory int
 }
 
 const (
@@ -65,6 +68,7 @@ const (
 	defaultMaxPending     = 128 << 10
 	defaultMaxPresence    = 5000
 	defaultPresenceReuse  = 100 * time.Millisecond
+	defaultMaxPast        = 300
 )
 
 func (c Config) withDefaults() Config {
@@ -85,6 +89,7 @@ func (c Config) withDefaults() Config {
 		value int
 	}{
 		{&c.MaxCommands, defaultMaxCommands}, {&c.MaxPending, defaultMaxPending}, {&c.MaxPresence, defaultMaxPresence},
+		{&c.MaxRecovered, defaultMaxPast}, {&c.MaxHistory, defaultMaxPast},
 		{&c.CommandBurst, c.CommandRate}, {&c.UserCommandBurst, c.UserCommandRate},
 	} {
 		if *d.field == 0 {
@@ -125,6 +130,7 @@ func (c Config) Validate() error {
 		{"MaxCommands", c.MaxCommands}, {"MaxPending", c.MaxPending}, {"UserConnectionLimit", c.UserConnectionLimit},
 		{"CommandRate", c.CommandRate}, {"CommandBurst", c.CommandBurst}, {"UserCommandRate", c.UserCommandRate},
 		{"UserCommandBurst", c.UserCommandBurst}, {"MaxPresence", c.MaxPresence},
+		{"MaxRecovered", c.MaxRecovered}, {"MaxHistory", c.MaxHistory},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("session: %s %d: must not be negative", n.name, n.value))

@@ -21,6 +21,7 @@ type identity struct {
 	subs     []ServerSub
 	headers  map[string]string
 	byToken  bool
+	pasts    map[string]past // where the client was in channels it had, from the command
 }
 
 // connect finds out who the client is: by token, by hook, by the handshake, or not at all.
@@ -32,20 +33,22 @@ func (s *Session) connect(t *turn, c *wire.Command) {
 	s.id = newID()
 	tokens := v.parts.Connection
 	headers := emulatedHeaders(c.Headers)
+	brought := identity{headers: headers, pasts: pastsOf(c)}
 	switch {
 	case c.Token != "" && tokens.Takes(c.Token):
 		claims, err := tokens.Verify(c.Token)
 		if err == auth.ErrNeedsFetch {
-			s.connectLater(t, c.ID, keepText(c.Token), headers)
+			s.connectLater(t, c.ID, keepText(c.Token), brought)
 			return
 		}
-		s.connectByToken(t, c.ID, claims, err, headers)
+		s.connectByToken(t, c.ID, claims, err, brought)
 	case v.parts.Hooks.Connect != nil && !v.cfg.Insecure:
-		s.connectByHook(t, c, headers)
+		s.connectByHook(t, c, brought)
 	case s.extra != nil && s.extra.trusted:
-		s.admit(t, c.ID, identity{user: s.extra.trustedUser, headers: headers})
+		brought.user = s.extra.trustedUser
+		s.admit(t, c.ID, brought)
 	case v.cfg.AllowAnonymous || v.cfg.Insecure:
-		s.admit(t, c.ID, identity{headers: headers})
+		s.admit(t, c.ID, brought)
 	default:
 		s.disconnect(t, wire.CloseBadRequest)
 	}
@@ -63,17 +66,31 @@ func emulatedHeaders(list []wire.Header) map[string]string {
 	return m
 }
 
-func (s *Session) connectLater(t *turn, id uint32, token string, headers map[string]string) {
+// pastsOf keeps where the client was in its server-side subscriptions.
+func pastsOf(c *wire.Command) map[string]past {
+	if len(c.Subs) == 0 {
+		return nil
+	}
+	m := make(map[string]past, len(c.Subs))
+	for i := range c.Subs {
+		p := pastOf(&c.Subs[i].Subscription)
+		p.reject, p.delta = false, keepText(c.Subs[i].Delta)
+		m[keepText(c.Subs[i].Channel)] = p
+	}
+	return m
+}
+
+func (s *Session) connectLater(t *turn, id uint32, token string, brought identity) {
 	verify := s.service.parts.Connection.VerifyBlocking
 	if !s.ask(t, id, func(ctx context.Context) func(*turn) {
 		claims, err := verify(ctx, token)
-		return func(t *turn) { s.connectByToken(t, id, claims, err, headers) }
+		return func(t *turn) { s.connectByToken(t, id, claims, err, brought) }
 	}) {
 		s.state = refused
 	}
 }
 
-func (s *Session) connectByToken(t *turn, id uint32, claims auth.Claims, err error, headers map[string]string) {
+func (s *Session) connectByToken(t *turn, id uint32, claims auth.Claims, err error, who identity) {
 	if s.service.cfg.Insecure {
 		claims.ExpireAt, err = 0, nil // a token that is not right has no claims: its client is anonymous
 	}
@@ -81,31 +98,29 @@ func (s *Session) connectByToken(t *turn, id uint32, claims auth.Claims, err err
 		s.refuse(t, id, auth.Code(auth.Connect, err))
 		return
 	}
-	who := identity{
-		user: claims.User, info: claims.Info, meta: claims.Meta, expireAt: claims.ExpireAt, headers: headers, byToken: true,
-	}
+	who.user, who.info, who.meta, who.expireAt, who.byToken = claims.User, claims.Info, claims.Meta, claims.ExpireAt, true
 	for _, sub := range claims.Subs {
 		who.subs = append(who.subs, ServerSub{Channel: sub.Channel, Info: sub.Info, Data: sub.Data, Override: sub.Override})
 	}
 	s.admit(t, id, who)
 }
 
-func (s *Session) connectByHook(t *turn, c *wire.Command, headers map[string]string) {
+func (s *Session) connectByHook(t *turn, c *wire.Command, brought identity) {
 	q := &ConnectCall{Peer: s.peer(), Name: keepText(c.Name), Version: keepText(c.Version), Data: keepBytes(c.Data)}
-	q.Headers = headers
+	q.Headers = brought.headers
 	for _, sub := range c.Subs {
 		q.Channels = append(q.Channels, keepText(sub.Channel))
 	}
 	id, hook := c.ID, s.service.parts.Hooks.Connect
 	if !s.ask(t, id, func(ctx context.Context) func(*turn) {
 		a, err := hook(ctx, q)
-		return func(t *turn) { s.connectByAnswer(t, id, a, err, headers) }
+		return func(t *turn) { s.connectByAnswer(t, id, a, err, brought) }
 	}) {
 		s.state = refused
 	}
 }
 
-func (s *Session) connectByAnswer(t *turn, id uint32, a ConnectAnswer, err error, headers map[string]string) {
+func (s *Session) connectByAnswer(t *turn, id uint32, a ConnectAnswer, err error, who identity) {
 	switch {
 	case err != nil:
 		s.failHook(t, id, err)
@@ -115,9 +130,8 @@ func (s *Session) connectByAnswer(t *turn, id uint32, a ConnectAnswer, err error
 	case a.Unknown:
 		s.disconnect(t, wire.CloseBadRequest)
 	default:
-		s.admit(t, id, identity{
-			user: a.User, info: a.Info, meta: a.Meta, data: a.Data, expireAt: a.ExpireAt, subs: a.Subs, headers: headers,
-		})
+		who.user, who.info, who.meta, who.data, who.expireAt, who.subs = a.User, a.Info, a.Meta, a.Data, a.ExpireAt, a.Subs
+		s.admit(t, id, who)
 	}
 }
 
@@ -144,10 +158,10 @@ func (s *Session) refuse(t *turn, id uint32, code channel.Code) {
 	s.fail(t, id, code)
 }
 
-// admit makes the session that of a user, with the channels the server chooses for it, and answers the connect command.
+// admit makes the session that of a user, with the channels the server chooses for it, once it is known what the client missed
+// in them, and answers the connect command.
 func (s *Session) admit(t *turn, id uint32, who identity) {
-	v := s.service
-	ttl, code := v.parts.Connection.TTL(who.expireAt)
+	ttl, code := s.service.parts.Connection.TTL(who.expireAt)
 	if code != channel.Allowed {
 		s.refuse(t, id, code)
 		return
@@ -157,13 +171,39 @@ func (s *Session) admit(t *turn, id uint32, who identity) {
 		s.refuse(t, id, code)
 		return
 	}
+	var list []*recovery
+	for i := range subs {
+		if sub := &subs[i]; sub.grant.features.Positioned {
+			sub.recovery = s.begin(&sub.channel, sub.grant, sub.past)
+			list = append(list, sub.recovery)
+		}
+	}
+	if list == nil {
+		s.admitted(t, id, &who, ttl, subs)
+		return
+	}
+	s.recover(t, list, func(t *turn) {
+		for _, r := range list {
+			if r.answer.Err != nil || r.sub.is(cut) { // temporary: the client comes again
+				s.each(s.drop)
+				s.refuse(t, id, channel.Internal)
+				return
+			}
+		}
+		s.admitted(t, id, &who, ttl, subs)
+	})
+}
+
+// admitted answers a connect command with everything the client is and has.
+func (s *Session) admitted(t *turn, id uint32, who *identity, ttl uint32, subs []serverSub) {
+	v := s.service
 	if !v.users.add(s, who.user, v.cfg.UserConnectionLimit) {
 		s.disconnect(t, wire.CloseConnectionLimit)
 		return
 	}
 	v.stat(s).sessions.Add(1)
 	s.state = connected
-	s.remember(&who)
+	s.remember(who)
 	s.set(clientRefresh, who.byToken)
 	if ttl > 0 {
 		s.expireAt = v.after(time.Duration(ttl) * time.Second)
@@ -176,9 +216,7 @@ func (s *Session) admit(t *turn, id uint32, who identity) {
 		result.Subs = make(map[string]*wire.SubscribeResult, len(subs))
 	}
 	for i := range subs {
-		sub := &subs[i]
-		result.Subs[sub.name] = &wire.SubscribeResult{Data: sub.data}
-		t.joining = append(t.joining, s.add(sub.name, sub.grant))
+		result.Subs[subs[i].channel.Name] = s.serverSubscribed(t, &subs[i])
 	}
 	if v.cfg.PingInterval > 0 && !s.has(nativePing) {
 		result.Ping, result.Pong = uint32(v.cfg.PingInterval/time.Second), true
@@ -189,6 +227,20 @@ func (s *Session) admit(t *turn, id uint32, who identity) {
 	}
 	s.arm()
 	t.reply(&wire.Reply{Id: id, Connect: result})
+}
+
+// serverSubscribed lets a server-side subscription in, and says what the client is told of it.
+func (s *Session) serverSubscribed(t *turn, sub *serverSub) *wire.SubscribeResult {
+	result := &wire.SubscribeResult{Data: sub.data}
+	r := sub.recovery
+	if r == nil {
+		t.join(entry{sub: s.add(sub.channel.Name, sub.grant), filter: sub.past.filter})
+		return result
+	}
+	s.countRecovery(r)
+	attached := s.tellPosition(r, result)
+	t.join(entry{sub: r.sub, after: r.answer.Top, full: !attached})
+	return result
 }
 
 // remember keeps what of an identity is needed later, which for most clients is nothing.
@@ -205,9 +257,11 @@ func (s *Session) remember(who *identity) {
 
 // serverSub is a server-side subscription that may be had.
 type serverSub struct {
-	name  string
-	data  []byte
-	grant grant
+	channel  channel.Channel
+	data     []byte
+	grant    grant
+	past     past
+	recovery *recovery // nil: it has no position
 }
 
 // serverSubs works out the subscriptions of a connect: those of the token or the hook, and the personal channel.
@@ -230,27 +284,36 @@ func (s *Session) serverSubs(who *identity) ([]serverSub, channel.Code) {
 		if who.byToken && i < len(who.subs) {
 			flags |= fromToken
 		}
-		g, code := s.grantServerSide(rules, who.user, &asked[i], flags)
+		p := who.pasts[asked[i].Channel]
+		ch, g, code := s.grantServerSide(rules, who.user, &asked[i], &p, flags)
 		if code != channel.Allowed {
 			return nil, code
 		}
-		subs = append(subs, serverSub{asked[i].Channel, asked[i].Data, g})
+		subs = append(subs, serverSub{channel: ch, data: asked[i].Data, grant: g, past: p})
 	}
 	return subs, channel.Allowed
 }
 
-func (s *Session) grantServerSide(rules *channel.Rules, user string, sub *ServerSub, f subFlags) (g grant, code channel.Code) {
-	ch, code := rules.Lookup(sub.Channel)
+func (s *Session) grantServerSide(rules *channel.Rules, user string, sub *ServerSub, p *past, f subFlags) (ch channel.Channel, g grant, code channel.Code) {
+	ch, code = rules.Lookup(sub.Channel)
 	if code != channel.Allowed {
-		return g, code
+		return ch, g, code
 	}
 	g = grant{info: sub.Info, flags: f}
-	g.features, code = rules.Features(&ch, channel.Client{User: user}, channel.Asked{}, sub.Override)
-	if code != channel.Allowed {
-		return g, code
+	asked := channel.Asked{Delta: p.delta}
+	if asked.Delta != "fossil" {
+		asked.Delta = "" // no reason to end a connection
 	}
+	g.features, code = rules.Features(&ch, channel.Client{User: user}, asked, sub.Override)
+	if code != channel.Allowed {
+		return ch, g, code
+	}
+	if !g.features.AllowTagsFilter || g.features.Delta {
+		p.filter = nil
+	}
+	g.special = g.features.Positioned || p.filter != nil
 	_, g.expireAt, code = s.expiry(sub.ExpireAt)
-	return g, code
+	return ch, g, code
 }
 
 // expiry turns a subscription's time of expiry into the seconds a client is told and the tick it is looked at.

@@ -52,18 +52,17 @@ func (v *Service) Disconnect(target Target, code wire.CloseCode, reason string) 
 // that is being decided on is taken back when it is.
 func (v *Service) Unsubscribe(target Target, name string, code uint32) int {
 	return v.each(target, func(s *Session, t *turn) {
-		if w := s.waiting; w != nil && w.target != "" && (name == "" || w.target == name) {
-			w.unsub = code
-		}
 		if name != "" {
 			s.unsubscribeBy(t, name, code)
 			return
 		}
-		var all []string
-		s.each(func(u *subscription) { all = append(all, u.name) })
-		for _, one := range all {
-			s.unsubscribeBy(t, one, code)
-		}
+		s.whenFree(t, func(t *turn) {
+			var all []string
+			s.each(func(u *subscription) { all = append(all, u.name) })
+			for _, one := range all {
+				s.unsubscribeBy(t, one, code)
+			}
+		})
 	})
 }
 
@@ -77,7 +76,7 @@ func (v *Service) Subscribe(target Target, sub ServerSub) (int, channel.Code) {
 	if ch.Wildcard {
 		return 0, channel.BadRequest
 	}
-	return v.each(target, func(s *Session, t *turn) { s.subscribeBy(t, &sub) }), channel.Allowed
+	return v.each(target, func(s *Session, t *turn) { s.whenFree(t, func(t *turn) { s.subscribeBy(t, &sub) }) }), channel.Allowed
 }
 
 func (s *Session) subscribeBy(t *turn, sub *ServerSub) {
@@ -85,12 +84,41 @@ func (s *Session) subscribeBy(t *turn, sub *ServerSub) {
 	if s.find(sub.Channel) != nil || s.held() >= rules.ChannelLimit() {
 		return
 	}
-	g, code := s.grantServerSide(rules, s.who.name, sub, serverSide)
+	p := past{recover: sub.Since != nil}
+	if sub.Since != nil {
+		p.offset, p.epoch = sub.Since.Offset, sub.Since.Epoch
+	}
+	ch, g, code := s.grantServerSide(rules, s.who.name, sub, &p, serverSide)
 	if code != channel.Allowed {
 		return
 	}
-	t.joining = append(t.joining, s.add(sub.Channel, g))
-	t.push(&wire.Push{Channel: sub.Channel, Subscribe: &wire.SubscribePush{Data: sub.Data}})
+	push := &wire.SubscribePush{Data: sub.Data}
+	if !g.features.Positioned {
+		t.join(entry{sub: s.add(sub.Channel, g)})
+		t.push(&wire.Push{Channel: sub.Channel, Subscribe: push})
+		return
+	}
+	r := s.begin(&ch, g, p)
+	s.recover(t, []*recovery{r}, func(t *turn) { s.subscribedBy(t, r, push) })
+}
+
+// subscribedBy tells the client of a positioned subscription it did not ask for, and what it missed if the caller knows since
+// when. One that cannot be had now ends the connection: it comes again.
+func (s *Session) subscribedBy(t *turn, r *recovery, push *wire.SubscribePush) {
+	if r.answer.Err != nil || r.sub.is(cut) {
+		s.disconnect(t, wire.CloseInsufficientState)
+		return
+	}
+	s.countRecovery(r)
+	var result wire.SubscribeResult
+	attached := s.tellPosition(r, &result)
+	push.Recoverable, push.Positioned, push.Epoch, push.Offset = result.Recoverable, true, result.Epoch, result.Offset
+	name := r.sub.name
+	t.push(&wire.Push{Channel: name, Subscribe: push})
+	for _, p := range result.Publications {
+		t.push(&wire.Push{Channel: name, Pub: p})
+	}
+	t.join(entry{sub: r.sub, after: r.answer.Top, full: !attached})
 }
 
 // RefreshOrder is what the server API's refresh says about connections.

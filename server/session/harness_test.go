@@ -13,6 +13,7 @@ import (
 
 	"throng/server/auth"
 	"throng/server/channel"
+	"throng/server/history"
 	"throng/server/hub"
 	"throng/server/wire"
 )
@@ -133,6 +134,7 @@ type world struct {
 	down  error             // what publishing returns
 	road  []hub.Publication // published and not yet delivered
 	metas []string          // their meta lines
+	store *memoryStore
 }
 
 type node struct {
@@ -140,6 +142,7 @@ type node struct {
 	hub      *hub.Hub
 	encoders Encoders
 	service  *Service
+	past     *history.Service
 	pool     pool
 	tokens   *auth.Tokens
 	connect  *slowKeys
@@ -157,6 +160,8 @@ type setup struct {
 	rules func(*channel.Config, *channel.RPCConfig, *channel.Environment)
 	hooks Hooks
 	alone bool // no Surveyor
+
+	confirm func(done func(error))
 }
 
 const secret = "a secret of at least thirty-two bytes"
@@ -165,7 +170,7 @@ const secret = "a secret of at least thirty-two bytes"
 func inWorld(t *testing.T, o setup, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, auth: auth.DefaultConfig()}
+		w := &world{t: t, auth: auth.DefaultConfig(), store: newMemoryStore()}
 		w.auth.Token.HMACSecretKey = secret
 		w.auth.ExpiryLeeway = 0
 		for range max(o.nodes, 1) {
@@ -214,6 +219,7 @@ func (w *world) start(o setup) *node {
 	n := &node{w: w}
 	var cfg hub.Config
 	cfg.Shards = 2
+	cfg.OnCut = Cut
 	n.encoders.AddTo(&cfg)
 	n.hub = hub.New(cfg, n)
 	n.hub.Start()
@@ -226,6 +232,16 @@ func (w *world) start(o setup) *node {
 	parts := Parts{Hub: n.hub, Rules: rulesOf(w.t, o.rules), Connection: n.connect, Subscription: n.sub, Requests: &n.pool, Hooks: o.hooks, Surveyor: n, UID: fmt.Sprint("node", len(w.nodes))}
 	if o.alone {
 		parts.Surveyor = nil
+	}
+	n.past = history.New(history.Config{}, history.Parts{
+		Store: w.store, Hub: n.hub, Sync: func(context.Context) error { return nil },
+		Live: func(name string, data []byte, meta *wire.Meta, _ bool) error {
+			return n.hub.PublishMeta(name, data, meta)
+		},
+	})
+	parts.History = n.past
+	if o.confirm != nil {
+		parts.Confirm = o.confirm
 	}
 	n.service = New(o.Config, parts)
 	return n
@@ -252,6 +268,7 @@ func (n *node) stop() {
 			n.w.t.Errorf("left behind in presence of %s: %d", name, len(list))
 		}
 	}
+	n.past.Close()
 	n.hub.Close()
 	n.tokens.Close()
 }
@@ -278,6 +295,13 @@ func (n *node) PublishMeta(name string, data, meta []byte) error {
 func (w *world) travel() {
 	road, metas := w.road, w.metas
 	w.road, w.metas = nil, nil
+	defer func() {
+		for _, m := range w.store.take() {
+			for _, n := range w.nodes {
+				n.past.Receive(m)
+			}
+		}
+	}()
 	for i := range road {
 		for _, n := range w.nodes {
 			n.hub.Receive(road[i], metas[i])

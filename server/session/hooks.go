@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"throng/server/channel"
+	"throng/server/history"
 )
 
 // Hooks ask the application backend. A nil hook is one that is not there. Each is called on the requests pool and may block
@@ -76,6 +77,7 @@ type ServerSub struct {
 	Data     []byte // for the client
 	ExpireAt int64  // unix seconds, 0 = never
 	Override channel.Override
+	Since    *history.Position // of the API: what was published after it is sent too; nil: nothing
 }
 
 // RefreshAnswer is what becomes of an expiring connection.
@@ -123,8 +125,13 @@ type PublishCall struct {
 
 // PublishAnswer lets the publication go out.
 type PublishAnswer struct {
-	Data []byte // nil: the client's
-	Tags map[string]string
+	Data           []byte // nil: the client's
+	Tags           map[string]string
+	SkipHistory    bool
+	IdempotencyKey string
+	Delta          bool
+	Version        uint64
+	VersionEpoch   string
 }
 
 // RPCCall is an rpc command.

@@ -52,9 +52,7 @@ func memberOf(s *Session, u *subscription) member {
 	if s.extra != nil {
 		m.connInfo = s.extra.info
 	}
-	if u.info != nil {
-		m.chanInfo = *u.info
-	}
+	m.chanInfo = u.info()
 	return m
 }
 

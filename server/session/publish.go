@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"throng/server/channel"
+	"throng/server/history"
 	"throng/server/hub"
 	"throng/server/wire"
 )
@@ -28,7 +29,7 @@ func (s *Session) publish(t *turn, c *wire.Command) {
 	case verdict.Decision == channel.AskProxy:
 		s.publishByHook(t, c, verdict.Proxy)
 	default:
-		s.publishNow(t, c.ID, s.lasting(sub, c.Channel), c.Data, nil)
+		s.publishNow(t, c.ID, &verdict.Channel, s.lasting(sub, c.Channel), PublishAnswer{Data: c.Data})
 	}
 }
 
@@ -40,10 +41,41 @@ func (s *Session) lasting(sub *subscription, name string) string {
 	return keepText(name)
 }
 
-// publishNow publishes and answers. name is kept.
-func (s *Session) publishNow(t *turn, id uint32, name string, data []byte, tags []wire.Tag) {
-	t.meta = wire.Meta{Info: s.publisher(t, name), Tags: tags}
-	err := s.service.parts.Hub.PublishMeta(name, data, &t.meta)
+// publishNow publishes and answers: at once for live channels, when it is stored for those with history. name is kept; ch is
+// not, and may alias a frame.
+func (s *Session) publishNow(t *turn, id uint32, ch *channel.Channel, name string, a PublishAnswer) {
+	v := s.service
+	t.meta = wire.Meta{Info: s.publisher(t, name), Tags: sortedTags(a.Tags), Delta: a.Delta || ch.Namespace.DeltaPublish}
+	stored := v.rules.Load().KeepsHistory(ch) && !a.SkipHistory
+	if !stored && a.IdempotencyKey == "" {
+		t.meta.Delta = false
+		t.published(id, v.parts.Hub.PublishMeta(name, a.Data, &t.meta))
+		return
+	}
+	p := history.Publication{
+		Stream: streamOf(ch.Namespace), Channel: name, Data: a.Data, Meta: &t.meta,
+		IdempotencyKey: a.IdempotencyKey, Version: a.Version, VersionEpoch: a.VersionEpoch,
+	}
+	if !stored {
+		p.Stream.Size = 0
+	}
+	if p.Version > 0 { // kept until it is answered; only hooks set one, whose data and tags last
+		m := t.meta
+		m.Info = s.info(s.find(name))
+		p.Meta = &m
+	}
+	err := v.parts.History.Publish(&p, func(_ history.Position, err error) {
+		s.goOn(func(t *turn) { t.published(id, err) })
+	})
+	if err != nil {
+		t.published(id, err)
+		return
+	}
+	s.waiting = &waiting{}
+}
+
+// published answers a publish command.
+func (t *turn) published(id uint32, err error) {
 	switch {
 	case err == nil:
 		t.done(id, wire.MethodPublish)
@@ -63,8 +95,8 @@ func (s *Session) publisher(t *turn, name string) *wire.ClientInfo {
 	if s.extra != nil {
 		t.info.ConnInfo = s.extra.info
 	}
-	if sub := s.find(name); sub != nil && sub.info != nil {
-		t.info.ChanInfo = *sub.info
+	if sub := s.find(name); sub != nil {
+		t.info.ChanInfo = sub.info()
 	}
 	return &t.info
 }
@@ -87,13 +119,21 @@ func (s *Session) publishByHook(t *turn, c *wire.Command, proxy string) {
 			if a.Data == nil {
 				a.Data = q.Data
 			}
-			s.publishNow(t, id, q.Channel, a.Data, sortedTags(a.Tags))
+			ch, code := s.service.rules.Load().Lookup(q.Channel)
+			if code != channel.Allowed { // the rules changed meanwhile
+				s.fail(t, id, code)
+				return
+			}
+			s.publishNow(t, id, &ch, q.Channel, a)
 		}
 	})
 }
 
 // sortedTags is m in an order that does not change from one publication to the next.
 func sortedTags(m map[string]string) []wire.Tag {
+	if len(m) == 0 {
+		return nil
+	}
 	tags := make([]wire.Tag, 0, len(m))
 	for k, v := range m {
 		tags = append(tags, wire.Tag{Key: k, Value: v})
@@ -102,7 +142,7 @@ func sortedTags(m map[string]string) []wire.Tag {
 	return tags
 }
 
-// history is decided by the rules; there is none yet, so they never grant it.
+// history answers what was published in a channel. The answer is encoded on the requests pool too: it may be long.
 //
 // Source: centrifuge-protocol.md, 12.
 func (s *Session) history(t *turn, c *wire.Command) {
@@ -111,7 +151,35 @@ func (s *Session) history(t *turn, c *wire.Command) {
 		s.fail(t, c.ID, verdict.Code)
 		return
 	}
-	t.fail(c.ID, wire.ErrorNotAvailable)
+	v, id, name, p := s.service, c.ID, keepText(c.Channel), s.mode.protocol
+	stream, q := streamOf(verdict.Channel.Namespace), history.Query{Limit: int(c.Limit), Reverse: c.Reverse}
+	if q.Limit < 0 || q.Limit > v.cfg.MaxHistory {
+		q.Limit = v.cfg.MaxHistory
+	}
+	if c.HasSince {
+		q.Since = &history.Position{Offset: c.Offset, Epoch: keepText(c.Epoch)}
+	}
+	s.ask(t, id, func(ctx context.Context) func(*turn) {
+		r, err := v.parts.History.Query(ctx, stream, name, q)
+		var record []byte
+		if err == nil {
+			result := &wire.HistoryResult{Offset: r.Position.Offset, Epoch: r.Position.Epoch}
+			result.Publications, _ = s.publications(r.Publications, nil, false)
+			record, err = wire.AppendRecord(nil, 0, p, &wire.Reply{Id: id, History: result})
+		}
+		return func(t *turn) {
+			switch {
+			case errors.Is(err, history.ErrUnrecoverable):
+				t.fail(id, wire.ErrorUnrecoverable)
+			case errors.Is(err, history.ErrBadQuery):
+				t.fail(id, wire.ErrorBadRequest)
+			case err != nil:
+				t.fail(id, wire.ErrorInternal)
+			default:
+				t.record(record)
+			}
+		}
+	})
 }
 
 // reader is the session as permission to read wants to know it.

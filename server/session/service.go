@@ -7,6 +7,7 @@ import (
 
 	"throng/server/auth"
 	"throng/server/channel"
+	"throng/server/history"
 	"throng/server/hub"
 	"throng/server/wire"
 )
@@ -37,6 +38,11 @@ type ponger interface {
 type Hub interface {
 	Subscribe(s *hub.Subscription, channel string)
 	Unsubscribe(s *hub.Subscription)
+	SubscribeSpecial(s *hub.Subscription, channel string, sp hub.Special)
+	Open(s *hub.Subscription, after uint64, full bool)
+	// Warm turns interest on ahead of a Subscribe; false: nobody has confirmed it yet. Confirm says that somebody has.
+	Warm(channel string) (i hub.Interest, confirmed bool)
+	Confirm(i hub.Interest)
 	// PublishMeta keeps channel, copies data and meta, and never blocks.
 	PublishMeta(channel string, data []byte, meta *wire.Meta) error
 }
@@ -74,6 +80,11 @@ type Parts struct {
 	Hooks        Hooks
 	Members      Members // nil: leaves of clients whose node died are not told
 	UID          string  // this node among others: joins and leaves carry it
+	// History keeps the streams of channels. Nil: there are none, and the rules must not grant any.
+	History *history.Service
+	// Confirm calls done, elsewhere, when all nodes' publications reach the channels this node is interested in by now, or with
+	// an error when that cannot be known. It never blocks. Nil: interest needs no confirmation.
+	Confirm func(done func(error))
 }
 
 // Service is what all sessions of a node share. Make it with New.
@@ -93,10 +104,16 @@ type Service struct {
 // mode is what sessions of one encoding have in common.
 type mode struct {
 	protocol  wire.Protocol
-	plain     hub.Encoding // publications only
-	joins     hub.Encoding // joins and leaves too
+	whole     forms
+	delta     forms // publications as differences
 	keepAlive uint8
 	pong      string // the whole payload of a lone pong
+}
+
+// forms are the encodings of subscriptions that take the same kind of publications.
+type forms struct {
+	plain hub.Encoding // publications only
+	joins hub.Encoding // joins and leaves too
 }
 
 // New makes a service; it panics if cfg.Validate finds fault or a part is missing.
@@ -110,8 +127,13 @@ func New(cfg Config, parts Parts) *Service {
 	cfg = cfg.withDefaults()
 	v := &Service{cfg: cfg, parts: parts, start: time.Now()}
 	v.rules.Store(parts.Rules)
-	v.modes[wire.JSON] = mode{wire.JSON, hub.EncodingJSON, hub.EncodingJSONJoins, cfg.KeepAliveJSON, "{}"}
-	v.modes[wire.Protobuf] = mode{wire.Protobuf, hub.EncodingProtobuf, hub.EncodingProtobufJoins, cfg.KeepAliveProtobuf, "\x00"}
+	v.modes[wire.JSON] = mode{
+		wire.JSON, forms{hub.EncodingJSON, hub.EncodingJSONJoins}, forms{hub.EncodingJSONDelta, hub.EncodingJSONDeltaJoins}, cfg.KeepAliveJSON, "{}",
+	}
+	v.modes[wire.Protobuf] = mode{
+		wire.Protobuf, forms{hub.EncodingProtobuf, hub.EncodingProtobufJoins}, forms{hub.EncodingProtobufDelta, hub.EncodingProtobufDeltaJoins},
+		cfg.KeepAliveProtobuf, "\x00",
+	}
 	v.users.init()
 	v.presence.init()
 	return v

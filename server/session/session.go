@@ -72,12 +72,11 @@ type extra struct {
 	trusted     bool
 }
 
-// waiting is what a client said while an answer was awaited.
+// waiting is what was said while an answer was awaited.
 type waiting struct {
 	frames [][]byte
 	bytes  int
-	unsub  uint32 // take back the subscription being decided on, with this code
-	target string // its channel
+	later  []func(*turn) // what the server wants, see whenFree
 }
 
 // Open gives the client its time for a connect command. Called once, before Message.
@@ -118,6 +117,7 @@ func (s *Session) keep(p []byte) {
 func (s *Session) read(t *turn, frame []byte) {
 	t.reader.Reset(s.mode.protocol, frame, s.service.cfg.MaxCommands)
 	for s.state != over {
+		before := t.reader.Rest()
 		err := t.reader.Next(&t.command)
 		if err == io.EOF {
 			return
@@ -125,6 +125,10 @@ func (s *Session) read(t *turn, frame []byte) {
 		if bad, is := err.(*wire.ProtocolError); is { // never wrapped, and errors.As allocates
 			s.service.stat(s).BadFrames.Add(1)
 			s.disconnect(t, bad.Code)
+			return
+		}
+		if t.command.Method != wire.MethodSubscribe && len(t.joining) > 0 && !t.commit() { // it may be about these channels
+			s.keep(before)
 			return
 		}
 		s.carryOut(t, &t.command)
@@ -157,9 +161,6 @@ func (s *Session) carryOut(t *turn, c *wire.Command) {
 	if c.Method == wire.MethodConnect || c.Method == wire.MethodNone || s.state != connected {
 		s.disconnect(t, wire.CloseBadRequest)
 		return
-	}
-	if c.Method != wire.MethodSubscribe && len(t.joining) > 0 {
-		t.commit() // what follows may be about channels subscribed to in this turn
 	}
 	switch c.Method {
 	case wire.MethodSubscribe:
@@ -236,11 +237,11 @@ func (s *Session) leave() {
 	s.state = over
 	s.waiting = nil
 	s.conn.WakeIn(0)
+	s.each(s.drop)
+	s.more = nil
 	if was != connected {
 		return
 	}
-	s.each(s.drop)
-	s.more = nil
 	s.service.users.remove(s)
 	s.service.stat(s).sessions.Add(-1)
 }
@@ -276,8 +277,8 @@ func (s *Session) info(sub *subscription) *wire.ClientInfo {
 	if s.extra != nil {
 		info.ConnInfo = s.extra.info
 	}
-	if sub != nil && sub.info != nil {
-		info.ChanInfo = *sub.info
+	if sub != nil {
+		info.ChanInfo = sub.info()
 	}
 	return info
 }
@@ -297,9 +298,13 @@ func (s *Session) peer() Peer {
 }
 
 // subscriber is what the hub keeps of a session's subscription.
-func (s *Session) subscriber(joins bool) (hub.Subscriber, hub.Encoding) {
-	if joins {
-		return s.conn, s.mode.joins
+func (s *Session) subscriber(f *channel.Features) (hub.Subscriber, hub.Encoding) {
+	forms := &s.mode.whole
+	if f.Delta {
+		forms = &s.mode.delta
 	}
-	return s.conn, s.mode.plain
+	if f.PushJoinLeave {
+		return s.conn, forms.joins
+	}
+	return s.conn, forms.plain
 }

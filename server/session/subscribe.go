@@ -10,10 +10,24 @@ import (
 
 // wish is what a subscribe command asks for, made to outlive it.
 type wish struct {
-	id       uint32
-	name     string
-	asked    channel.Asked
-	filtered bool
+	id    uint32
+	name  string
+	asked channel.Asked
+	past  past
+}
+
+// past is what a client asks for of a channel's stream.
+type past struct {
+	filter  *wire.Filter
+	epoch   string
+	offset  uint64
+	recover bool
+	reject  bool   // an error rather than a result that says "not recovered"
+	delta   string // of a connect command's subs: "" or the type asked for
+}
+
+func pastOf(c *wire.Subscription) past {
+	return past{filter: c.Filter, epoch: keepText(c.Epoch), offset: c.Offset, recover: c.Recover, reject: c.Flag&wire.FlagRejectUnrecovered != 0}
 }
 
 // subscribe decides a subscribe command: by the rules, a token or a hook.
@@ -29,8 +43,12 @@ func (s *Session) subscribe(t *turn, c *wire.Command) {
 		s.fail(t, c.ID, verdict.Code)
 		return
 	}
+	if c.BadFilter {
+		t.fail(c.ID, wire.ErrorBadRequest)
+		return
+	}
 	w := wish{
-		id: c.ID, name: keepText(c.Channel), filtered: c.Filter != nil || c.BadFilter,
+		id: c.ID, name: keepText(c.Channel), past: pastOf(&c.Subscription),
 		asked: channel.Asked{Delta: c.Delta, Positioned: c.Positioned, Recoverable: c.Recoverable, JoinLeave: c.JoinLeave},
 	}
 	if w.asked.Delta != "" {
@@ -64,14 +82,6 @@ func (s *Session) subscribeByToken(t *turn, token string, w wish) {
 		claims, err := v.VerifyBlocking(ctx, token)
 		return func(t *turn) { s.subscribeByClaims(t, w, claims, err) }
 	})
-	s.aim(w.name)
-}
-
-// aim notes the channel that is being decided on.
-func (s *Session) aim(name string) {
-	if s.waiting != nil {
-		s.waiting.target = name
-	}
 }
 
 func (s *Session) subscribeByClaims(t *turn, w wish, claims auth.Claims, err error) {
@@ -102,7 +112,6 @@ func (s *Session) subscribeByHook(t *turn, c *wire.Command, proxy string, w wish
 			s.subscribed(t, w, a, 0)
 		}
 	})
-	s.aim(w.name)
 }
 
 // subscribed gives the client a channel it may have, and answers. f says renewable where a token let it in.
@@ -127,7 +136,7 @@ func (s *Session) subscribed(t *turn, w wish, a SubscribeAnswer, f subFlags) {
 	case code != channel.Allowed:
 		s.fail(t, w.id, code)
 		return
-	case w.filtered && !g.features.AllowTagsFilter:
+	case w.past.filter != nil && (!g.features.AllowTagsFilter || g.features.Delta):
 		t.fail(w.id, wire.ErrorBadRequest)
 		return
 	}
@@ -137,13 +146,24 @@ func (s *Session) subscribed(t *turn, w wish, a SubscribeAnswer, f subFlags) {
 		g.flags &^= renewable
 		ttl = 0
 	}
-	sub := s.add(w.name, g)
-	t.joining = append(t.joining, sub)
-	if ttl == 0 && a.Data == nil {
-		t.done(w.id, wire.MethodSubscribe)
+	g.special = g.features.Positioned || w.past.filter != nil
+	result := &wire.SubscribeResult{Expires: ttl > 0, Ttl: ttl, Data: a.Data}
+	if !g.features.Positioned {
+		t.join(entry{sub: s.add(w.name, g), filter: w.past.filter})
+		t.confirm(w.id, result)
 		return
 	}
-	t.reply(&wire.Reply{Id: w.id, Subscribe: &wire.SubscribeResult{Expires: ttl > 0, Ttl: ttl, Data: a.Data}})
+	r := s.begin(&ch, g, w.past)
+	s.recover(t, []*recovery{r}, func(t *turn) { s.positioned(t, w.id, r, result) })
+}
+
+// confirm answers a subscribe command.
+func (t *turn) confirm(id uint32, r *wire.SubscribeResult) {
+	if !r.Expires && r.Data == nil && !r.Positioned {
+		t.done(id, wire.MethodSubscribe)
+		return
+	}
+	t.reply(&wire.Reply{Id: id, Subscribe: r})
 }
 
 // unsubscribe ends a subscription at the client's wish; that there is none is no error.
@@ -162,14 +182,15 @@ func (s *Session) unsubscribe(t *turn, c *wire.Command) {
 
 // unsubscribeBy ends a subscription at the server's wish and tells the client.
 func (s *Session) unsubscribeBy(t *turn, name string, code uint32) {
-	u := s.find(name)
-	if u == nil {
-		return
-	}
-	t.commit() // it may be among those that are about to enter
-	s.drop(u)
-	s.service.stat(s).ServerUnsubscribes.Add(1)
-	t.push(&wire.Push{Channel: name, Unsubscribe: &wire.UnsubscribePush{Code: code, Reason: wire.UnsubscribeReason(code)}})
+	s.whenFree(t, func(t *turn) {
+		u := s.find(name)
+		if u == nil {
+			return
+		}
+		s.drop(u)
+		s.service.stat(s).ServerUnsubscribes.Add(1)
+		t.push(&wire.Push{Channel: name, Unsubscribe: &wire.UnsubscribePush{Code: code, Reason: wire.UnsubscribeReason(code)}})
+	})
 }
 
 // subRefresh prolongs a subscription by a new token. A client that forgets the channel, as old Python SDKs do, means that of
@@ -242,7 +263,7 @@ func (s *Session) subRefreshed(t *turn, id uint32, name string, claims auth.Clai
 func (s *Session) prolong(u *subscription, expireAt tick, info []byte) {
 	u.expireAt = expireAt
 	if info != nil {
-		u.info = &info
+		u.setInfo(s, info)
 		s.service.presence.update(s, u)
 	}
 	s.set(subsExpire, s.has(subsExpire) || expireAt != 0)

@@ -281,16 +281,32 @@ func TestSubscriptionTokenThatNeedsAFetchKeepsOrder(t *testing.T) {
 	})
 }
 
-func TestServerWasFasterThanTheTokensKey(t *testing.T) {
+func TestTheServersWishWaitsForTheAnswerToTheClients(t *testing.T) {
 	inWorld(t, setup{}, func(w *world) {
 		n := w.nodes[0]
 		c := n.join(wire.JSON, "42")
-		n.sub.gate = make(chan struct{})
-		c.send(`{"id":2,"subscribe":{"channel":"$a","token":"` + w.subToken("42", "$a", 0) + `"}}`)
-		n.service.Subscribe(Target{User: "42"}, ServerSub{Channel: "$a", Data: []byte(`1`)})
-		c.wantPush("by the server", `{"channel":"$a","subscribe":{"data":1}}`)
-		close(n.sub.gate)
-		c.wantReply("too late", `{"id":2,"error":{"code":105,"message":"already subscribed"}}`)
+		for _, k := range []struct {
+			name, user, want string
+			pushed           bool
+		}{
+			{"$a", "42", `{"id":2,"subscribe":{}}`, false},
+			{"$b", "43", `{"id":2,"error":{"code":103,"message":"permission denied"}}`, true},
+		} {
+			n.sub.gate = make(chan struct{})
+			n.sub.err = nil
+			if k.pushed {
+				n.sub.err = auth.ErrInvalid
+			}
+			c.send(`{"id":2,"subscribe":{"channel":"` + k.name + `","token":"` + w.subToken(k.user, k.name, 0) + `"}}`)
+			n.service.Subscribe(Target{User: "42"}, ServerSub{Channel: k.name, Data: []byte(`1`)})
+			c.wantNothing("waiting")
+			close(n.sub.gate)
+			c.wantReply("the client's", k.want)
+			if k.pushed {
+				c.wantPush("then the server's", `{"channel":"`+k.name+`","subscribe":{"data":1}}`)
+			}
+			c.wantNothing("already there")
+		}
 	})
 }
 

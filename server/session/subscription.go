@@ -1,31 +1,86 @@
 package session
 
 import (
+	"sync/atomic"
+	"unsafe"
+
 	"throng/server/channel"
+	"throng/server/history"
 	"throng/server/hub"
 	"throng/server/wire"
 )
 
 // subscription is one channel of a session.
 type subscription struct {
-	hub      hub.Subscription
-	name     string  // the hub's own string once it is in; "" = not in use
-	info     *[]byte // chan_info, nil if none; read by queries for presence, never changed
-	expireAt tick    // 0 = never
-	at       uint32  // place in the presence table; guarded by it
+	hub      hub.Subscription // first: subscriptionOf finds the way back
+	name     string           // the hub's own string once it is in; "" = not in use
+	own      atomic.Pointer[own]
+	expireAt tick   // 0 = never
+	at       uint32 // place in the presence table; guarded by it
 	flags    subFlags
 }
 
-type subFlags uint8
+// own is what few subscriptions have; the others' pointer to it is nil. Replaced, never changed: queries for presence and the
+// hub's shards read it.
+type own struct {
+	session *Session
+	line    *history.Line // of a positioned subscription, nil otherwise
+	delta   bool          // takes differences
+	info    []byte        // chan_info, nil if none
+}
+
+// subscriptionOf is the subscription around what the hub knows of it.
+func subscriptionOf(h *hub.Subscription) *subscription { return (*subscription)(unsafe.Pointer(h)) }
+
+// info is the chan_info, nil if none.
+func (u *subscription) info() []byte {
+	if o := u.own.Load(); o != nil {
+		return o.info
+	}
+	return nil
+}
+
+// line is where the channel's stream is followed; nil: the subscription has no position.
+func (u *subscription) line() *history.Line {
+	if o := u.own.Load(); o != nil {
+		return o.line
+	}
+	return nil
+}
+
+// leaveLine ends following the channel's stream.
+func (u *subscription) leaveLine() {
+	o := u.own.Load()
+	if o == nil || o.line == nil {
+		return
+	}
+	if o.delta {
+		o.line.WantDelta(-1)
+	}
+	o.line.Leave()
+}
+
+func (u *subscription) setInfo(s *Session, info []byte) {
+	o := own{session: s}
+	if was := u.own.Load(); was != nil {
+		o = *was
+	}
+	o.info = info
+	u.own.Store(&o)
+}
+
+type subFlags uint16
 
 const (
-	joining    subFlags = 1 << iota // confirmed, not yet in the hub
+	joining    subFlags = 1 << iota // not confirmed yet, or nothing is sent for it yet
 	serverSide                      // not asked for by the client
 	fromToken                       // server-side, by the connection token
 	inPresence                      // appears in presence
 	tellsJoins                      // its join and leave are published
 	hearsJoins                      // those of others are sent to it
 	renewable                       // the client renews it with tokens
+	cut                             // lost its place in the stream before it was confirmed
+	special                         // not plain to the hub, now or before: its memory is not used again
 )
 
 func (u *subscription) is(f subFlags) bool { return u.flags&f != 0 }
@@ -67,22 +122,26 @@ type grant struct {
 	info     []byte
 	expireAt tick
 	flags    subFlags
+	special  bool // positioned or filtered
 }
 
 // add makes the session hold a channel; enter makes it hear it.
 func (s *Session) add(name string, g grant) *subscription {
-	sub, encoding := s.subscriber(g.features.PushJoinLeave)
+	sub, encoding := s.subscriber(&g.features)
 	u := &s.first
 	// The hub may still look at a subscription that has left; taking it again is allowed if its Sub and Encoding stay.
-	if u.name != "" || u.hub.Sub != nil && u.hub.Encoding != encoding {
+	if u.name != "" || u.hub.Sub != nil && (u.hub.Encoding != encoding || u.is(special) || g.special) {
 		u = new(subscription)
 		s.more = append(s.more, u)
 	}
 	u.hub.Sub, u.hub.Encoding = sub, encoding
 	u.name = keepText(name)
-	u.info, u.expireAt, u.flags = nil, g.expireAt, g.flags|joining
+	u.expireAt, u.flags = g.expireAt, g.flags|joining
+	if g.special {
+		u.flags |= special
+	}
 	if g.info != nil {
-		u.info = &g.info
+		u.setInfo(s, g.info)
 	}
 	if g.features.Presence {
 		u.flags |= inPresence
@@ -101,13 +160,31 @@ func (s *Session) add(name string, g grant) *subscription {
 	return u
 }
 
-// enter lets a subscription into the hub, into presence, and tells the others.
-func (s *Session) enter(u *subscription) {
-	u.flags &^= joining
-	s.service.parts.Hub.Subscribe(&u.hub, u.name)
-	if name := u.hub.Channel(); name != "" {
-		u.name = name // one string for all subscribers
+// entry is a subscription whose confirmation is about to leave, and how it enters the hub behind that.
+type entry struct {
+	sub    *subscription
+	name   string // its channel; a subscription that was taken back meanwhile may be that of another by now
+	filter *wire.Filter
+	after  uint64 // positioned: what lies behind it in the stream is sent
+	full   bool   // positioned: the next publication is sent whole
+}
+
+// enter lets a subscription hear its channel, into presence, and tells the others.
+func (s *Session) enter(e entry) {
+	u, h := e.sub, s.service.parts.Hub
+	if u.name != e.name || !u.is(joining) {
+		return
 	}
+	u.flags &^= joining
+	switch {
+	case u.line() != nil:
+		h.Open(&u.hub, e.after, e.full)
+	case e.filter != nil:
+		h.SubscribeSpecial(&u.hub, u.name, hub.Special{Filter: e.filter})
+	default:
+		h.Subscribe(&u.hub, u.name)
+	}
+	s.shareName(u)
 	s.service.watchJoins(u)
 	if u.is(listed) {
 		s.service.presence.add(s, u)
@@ -115,17 +192,26 @@ func (s *Session) enter(u *subscription) {
 	s.tell(u, wire.KindJoin)
 }
 
+// shareName makes the name the hub's own string, one for all subscribers.
+func (s *Session) shareName(u *subscription) {
+	if name := u.hub.Channel(); name != "" {
+		u.name = name
+	}
+}
+
 // drop ends a subscription: nothing is sent to the client for it any more.
 func (s *Session) drop(u *subscription) {
+	s.service.parts.Hub.Unsubscribe(&u.hub)
+	u.leaveLine()
 	if !u.is(joining) {
-		s.service.parts.Hub.Unsubscribe(&u.hub)
 		if u.is(listed) {
 			s.service.presence.remove(u)
 		}
 		s.service.unwatchJoins(u)
 		s.tell(u, wire.KindLeave)
 	}
-	u.name, u.info, u.expireAt, u.flags = "", nil, 0, 0
+	u.own.Store(nil)
+	u.name, u.expireAt, u.flags = "", 0, u.flags&special
 	s.service.stat(s).subscriptions.Add(-1)
 	for i, other := range s.more {
 		if other == u {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"throng/server/hub"
 	"throng/server/wire"
 )
 
@@ -15,7 +16,8 @@ type turn struct {
 	reader  wire.CommandReader
 	command wire.Command
 	out     []byte // payload of the reply frame
-	joining []*subscription
+	joining []entry
+	fresh   []hub.Interest // in channels of these, which NATS has not confirmed
 
 	info wire.ClientInfo // of a publication on its way
 	meta wire.Meta
@@ -47,16 +49,78 @@ func (t *turn) end() {
 	turns.Put(t)
 }
 
-// commit sends the replies gathered so far, then lets the subscriptions they confirmed into the hub.
-func (t *turn) commit() {
+// join lets a subscription in behind the reply that confirms it. A channel that is new to this node has to be waited for first:
+// what other nodes publish there does not come here before NATS knows that it should.
+func (t *turn) join(e entry) {
+	e.name = e.sub.name
+	t.joining = append(t.joining, e)
+	if e.sub.line() != nil || t.s.service.parts.Confirm == nil {
+		return
+	}
+	if interest, confirmed := t.s.service.parts.Hub.Warm(e.sub.name); !confirmed {
+		t.fresh = append(t.fresh, interest)
+	}
+}
+
+// commit sends the replies gathered so far, then lets the subscriptions they confirm into the hub. False: that has to wait for
+// NATS, and so has what the client says next.
+func (t *turn) commit() bool {
+	if len(t.fresh) > 0 && t.s.state != over && t.s.waiting == nil {
+		t.await()
+		return false
+	}
+	t.fresh = t.fresh[:0]
 	t.send()
-	for i, sub := range t.joining {
-		t.joining[i] = nil
-		if t.s.state == connected {
-			t.s.enter(sub)
+	lost := 0
+	for i, e := range t.joining {
+		t.joining[i] = entry{}
+		if t.s.state != connected {
+			continue
+		}
+		t.s.enter(e)
+		if e.sub.is(cut) {
+			t.joining[lost] = e
+			lost++
 		}
 	}
-	t.joining = t.joining[:0]
+	gone := t.joining[:lost]
+	t.joining = nil
+	for _, e := range gone {
+		t.s.cutOff(e.sub, e.sub.own.Load())
+	}
+	t.joining = gone[:0]
+	return true
+}
+
+// await sets replies and subscriptions aside until NATS has confirmed this node's interest, once for all of them. That it cannot
+// be confirmed is no reason to refuse a subscription to a live channel: it is counted.
+func (t *turn) await() {
+	s, v := t.s, t.s.service
+	out := append([]byte(nil), t.out...)
+	joining, fresh := append([]entry(nil), t.joining...), append([]hub.Interest(nil), t.fresh...)
+	clear(t.joining)
+	clear(t.fresh)
+	t.out, t.joining, t.fresh = t.out[:0], t.joining[:0], t.fresh[:0]
+	s.waiting = &waiting{}
+	v.parts.Confirm(func(err error) {
+		for _, interest := range fresh {
+			if err == nil {
+				v.parts.Hub.Confirm(interest)
+			}
+		}
+		if err != nil {
+			v.stat(s).Unconfirmed.Add(1)
+		}
+		s.goOn(func(t *turn) { t.out, t.joining = append(t.out, out...), append(t.joining, joining...) })
+	})
+}
+
+// goOn posts what comes after an answer that was awaited. An owner without room for it has no room for its client: the client
+// would wait for ever.
+func (s *Session) goOn(then func(*turn)) {
+	if !s.conn.Post(func() { s.resume(then) }) {
+		s.conn.Close(wire.CloseServerError, wire.CloseServerError.Reason())
+	}
 }
 
 func (t *turn) send() {
@@ -73,9 +137,9 @@ func (s *Session) send(payload []byte) {
 	s.conn.Send(wire.AppendFrame(frame, s.mode.protocol.Opcode(), payload))
 }
 
-// room sends what is gathered when it has become much.
+// room sends what is gathered when it has become much, unless it has to wait for something.
 func (t *turn) room() {
-	if len(t.out) >= frameSize {
+	if len(t.out) >= frameSize && len(t.fresh) == 0 {
 		t.send()
 	}
 }
@@ -143,7 +207,7 @@ func (s *Session) ask(t *turn, id uint32, work func(context.Context) func(*turn)
 	return accepted
 }
 
-// resume goes on with an answer, then with what the client said meanwhile.
+// resume goes on with an answer, then with what the server and the client wanted meanwhile.
 func (s *Session) resume(then func(*turn)) {
 	if s.state == over {
 		return
@@ -153,8 +217,8 @@ func (s *Session) resume(then func(*turn)) {
 	t := begin(s)
 	defer t.end()
 	then(t)
-	if w.unsub != 0 {
-		s.unsubscribeBy(t, w.target, w.unsub)
+	for _, f := range w.later {
+		s.whenFree(t, f)
 	}
 	for _, frame := range w.frames {
 		switch {
@@ -165,6 +229,18 @@ func (s *Session) resume(then func(*turn)) {
 		default:
 			s.read(t, frame)
 		}
+	}
+}
+
+// whenFree runs f, which changes what the client is told about channels, at once, or when the answer that is awaited has been
+// given: it may be about the same channel.
+func (s *Session) whenFree(t *turn, f func(*turn)) {
+	if s.waiting == nil && s.state == connected && !t.commit() || s.waiting != nil {
+		s.waiting.later = append(s.waiting.later, f)
+		return
+	}
+	if s.state == connected {
+		f(t)
 	}
 }
 

@@ -1,73 +1,7 @@
-// The official JavaScript SDK against a running node. sdk_test.go starts the node, passes what to use in THRONG_SDK
-// and reads one line per scenario: "ok <name>" or "not ok <name>: <why>".
-import { Centrifuge as JSONCentrifuge } from "centrifuge";
-import { Centrifuge as ProtobufCentrifuge } from "centrifuge/build/protobuf";
-import WebSocket from "ws";
+// The official JavaScript SDK: connections, tokens, channels, the server API.
+import { env, encode, decode, client, once, connected, subscribed, api, equal, refusal, run } from "./lib.mjs";
 
-const env = JSON.parse(process.env.THRONG_SDK);
-const Centrifuge = env.protobuf ? ProtobufCentrifuge : JSONCentrifuge;
-const patience = 15000;
-
-const encode = (v) => (env.protobuf ? new TextEncoder().encode(JSON.stringify(v)) : v);
-const decode = (v) => (env.protobuf ? JSON.parse(new TextDecoder().decode(v)) : v);
-
-const clients = [];
-function client(options = {}) {
-  const c = new Centrifuge(options.endpoint ?? env.url, { websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 300, ...options });
-  clients.push(c);
-  return c;
-}
-
-function once(emitter, event, accept = () => true) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no ${event} within ${patience} ms`)), patience);
-    const listener = (ctx) => {
-      if (!accept(ctx)) return;
-      clearTimeout(timer);
-      emitter.removeListener(event, listener);
-      resolve(ctx);
-    };
-    emitter.on(event, listener);
-  });
-}
-
-async function connected(options) {
-  const c = client(options);
-  const done = once(c, "connected");
-  c.connect();
-  return [c, await done];
-}
-
-async function subscribed(c, channel, options) {
-  const sub = c.newSubscription(channel, options);
-  const done = once(sub, "subscribed");
-  sub.subscribe();
-  return [sub, await done];
-}
-
-async function api(method, params) {
-  const r = await fetch(`${env.api}/api/${method}`, { method: "POST", headers: { "X-API-Key": env.apiKey, "Content-Type": "application/json" }, body: JSON.stringify(params) });
-  const body = await r.json();
-  if (body.error) throw new Error(`${method}: ${JSON.stringify(body.error)}`);
-  return body.result;
-}
-
-function equal(got, want, what) {
-  const [g, w] = [JSON.stringify(got), JSON.stringify(want)];
-  if (g !== w) throw new Error(`${what}: got ${g}, want ${w}`);
-}
-
-async function refusal(promise, code) {
-  try {
-    await promise;
-  } catch (e) {
-    equal(e.code, code, "error code");
-    return;
-  }
-  throw new Error(`no error, want ${code}`);
-}
-
-const scenarios = {
+await run({
   async "connect with a token"() {
     const [, ctx] = await connected({ token: env.tokens.alice });
     if (!ctx.client || ctx.transport !== "websocket") throw new Error(JSON.stringify(ctx));
@@ -146,7 +80,7 @@ const scenarios = {
     await left;
   },
 
-  async "history is not available yet where it is off"() {
+  async "history is not available where it is off"() {
     const [c] = await connected({ token: env.tokens.alice });
     const [sub] = await subscribed(c, "chat:h");
     await refusal(sub.history({ limit: 1 }), 108);
@@ -189,16 +123,4 @@ const scenarios = {
     await api("publish", { channel: "chat:server", data: 7 });
     equal(decode((await heard).data), 7, "data");
   },
-};
-
-const chosen = Object.entries(scenarios).filter(([name]) => !env.only || env.only.includes(name));
-for (const [name, run] of chosen) {
-  try {
-    await run();
-    console.log(`ok ${name}`);
-  } catch (e) {
-    console.log(`not ok ${name}: ${e?.message ?? JSON.stringify(e)}`);
-  }
-  for (const c of clients.splice(0)) c.disconnect();
-}
-process.exit(0);
+});
