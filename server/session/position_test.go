@@ -98,6 +98,7 @@ func TestWhatCannotBeRecoveredIsSaidToBe(t *testing.T) {
 		} {
 			c := n.join(wire.JSON, "")
 			c.send(`{"id":2,"subscribe":{"channel":"past:x","recover":true,` + k.asks + `}}`)
+			w.advance(time.Second) // not every one is worth a read of its own at once
 			c.wantReply(k.asks, k.want)
 		}
 	})
@@ -148,12 +149,11 @@ func TestServerSideSubscriptionsRecoverAtConnect(t *testing.T) {
 		writer := n.join(wire.JSON, "")
 		writer.say("past:x", 1, 3)
 		c := n.accept(Handshake{})
-		c.send(`{"id":1,"connect":{"token":"`+w.token("42", 0, "past:x", "live")+`","subs":{"past:x":{"recover":true,"offset":1,"epoch":"e1"},"past:y":{"recover":true}}}}`,
-			`{"id":2,"publish":{"channel":"past:x","data":{"n":4}}}`)
+		c.send(`{"id":1,"connect":{"token":"`+w.token("42", 0, "past:x", "live")+`","subs":{"past:x":{"recover":true,"offset":1,"epoch":"e1"},"past:y":{"recover":true}}}}`)
 		c.wantReply("with what was missed", `{"id":1,"connect":{"client":"ID","ping":25,"pong":true,"subs":{"live":{},"past:x":`+
 			`{"recoverable":true,"positioned":true,"epoch":"e1","offset":1,"recovered":true,"was_recovering":true,"publications":[`+pubs(2, 3)+`]}}}}`)
-		c.wantReply("stored", `{"id":2,"publish":{}}`)
-		c.wantPush("live", `{"channel":"past:x","pub":{"data":{"n":4},"offset":4,"info":{"user":"42","client":"ID"}}}`)
+		writer.say("past:x", 4, 4)
+		c.wantPush("live", `{"channel":"past:x","pub":`+pubs(4, 4)+`}`)
 		c.send(`{"id":3,"subscribe":{"channel":"past:x"}}`)
 		c.wantReply("held already", `{"id":3,"error":{"code":105,"message":"already subscribed"}}`)
 	})
@@ -185,6 +185,9 @@ func TestHistoryCommand(t *testing.T) {
 				{`"channel":"past:x","limit":2,"reverse":true,"since":{"offset":3,"epoch":"e1"}`, `{"publications":[` + pubs(2, 2) + `,` + pubs(1, 1) + `],"epoch":"e1","offset":5}`},
 			} {
 				c.send(`{"id":2,"history":{` + k.asks + `}}`)
+				if p == wire.Protobuf { // has no empty lists
+					k.want = strings.Replace(k.want, "[]", "null", 1)
+				}
 				c.wantReply(k.asks, `{"id":2,"history":`+k.want+`}`)
 			}
 			for _, k := range []struct{ asks, want string }{

@@ -165,6 +165,9 @@ func (s *Session) history(t *turn, c *wire.Command) {
 		if err == nil {
 			result := &wire.HistoryResult{Offset: r.Position.Offset, Epoch: r.Position.Epoch}
 			result.Publications, _ = s.publications(r.Publications, nil, false)
+			if result.Publications == nil {
+				result.Publications = []*wire.Publication{} // null would not be a list
+			}
 			record, err = wire.AppendRecord(nil, 0, p, &wire.Reply{Id: id, History: result})
 		}
 		return func(t *turn) {
