@@ -159,7 +159,7 @@ func TestMetricsPassThePrometheusLinter(t *testing.T) {
 }
 
 func TestMetricNamesFollowTheScheme(t *testing.T) {
-	scheme := regexp.MustCompile(`^throng_(node|ws|hub|broker|livechat|session|members|control|api|proxy|demo)_[a-z]+(_[a-z]+)*$`)
+	scheme := regexp.MustCompile(`^throng_(node|ws|hub|broker|livechat|session|stream|history|members|control|api|proxy|demo)_[a-z]+(_[a-z]+)*$`)
 	seen := map[string]bool{}
 	for _, f := range metricFamilies() {
 		if !scheme.MatchString(f.name) || seen[f.name] {
