@@ -20,6 +20,7 @@ type modelClient struct {
 	pos     uint64
 	live    bool // its subscription is open
 	cut     bool
+	cache   bool // wants only the newest publication
 }
 
 func (c *modelClient) join(n *modelNode) {
@@ -31,7 +32,7 @@ func (c *modelClient) join(n *modelNode) {
 	sub.got = func(p hub.Publication) { c.got(gen, p) }
 	sub.cut = func() { c.told(gen) }
 	c.sub = sub
-	q := Request{Recover: c.has, Offset: c.pos, Epoch: c.epoch, Limit: 5}
+	q := Request{Recover: c.has, Offset: c.pos, Epoch: c.epoch, Limit: 5, Cache: c.cache}
 	c.mu.Unlock()
 	n.hub.hold(c.channel, sub)
 	line := n.service.Join(Stream{Namespace: "ns", Size: modelSize}, c.channel)
@@ -57,6 +58,11 @@ func (c *modelClient) answer(gen int, q Request, r Recovered) {
 		return
 	case r.Epoch == "":
 		w.fault("%s: answered without a position", c.channel)
+	case r.Recovered && c.cache:
+		all := w.book.between(c.channel, r.Epoch, 0, r.Top)
+		if n := len(r.Publications); n > 1 || n == 1 && !same(all[max(len(all), 1)-1:], r.Publications) {
+			w.fault("%s: the newest up to %d is not %v", c.channel, r.Top, offsets(r.Publications))
+		}
 	case r.Recovered:
 		w.count(&w.recovered)
 		if q.Epoch != r.Epoch || r.Top < q.Offset {

@@ -379,8 +379,8 @@ func runModel(t *testing.T, seed uint64, steps int) *world {
 		w.startNode(n)
 		w.nodes = append(w.nodes, n)
 	}
-	for range 20 {
-		w.clients = append(w.clients, &modelClient{w: w, channel: w.channel()})
+	for i := range 20 {
+		w.clients = append(w.clients, &modelClient{w: w, channel: w.channel(), cache: i%5 == 4})
 	}
 	for i := range steps {
 		w.step()

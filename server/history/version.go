@@ -18,6 +18,7 @@ type versionTable struct {
 
 // versioned is one channel. Its publications go one after the other, lest they stand in each other's way.
 type versioned struct {
+	channel string
 	queue   []versionJob // the table's
 	running bool         // the table's
 
@@ -48,7 +49,7 @@ func (v *Service) publishVersion(p *Publication, done func(Position, error)) err
 	c := t.channels[p.Channel]
 	if c == nil {
 		t.makeRoom(v.cfg.Versions)
-		c = new(versioned)
+		c = &versioned{channel: p.Channel}
 		t.channels[p.Channel] = c
 	}
 	t.waiting++
@@ -78,6 +79,9 @@ func (v *Service) publishVersions(c *versioned) {
 		v.versions.mu.Lock()
 		if len(c.queue) == 0 {
 			c.queue, c.running = nil, false
+			if len(v.versions.channels) > v.cfg.Versions {
+				delete(v.versions.channels, c.channel)
+			}
 			v.versions.mu.Unlock()
 			return
 		}
