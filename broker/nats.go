@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -71,7 +72,7 @@ func Connect(cfg Config, h Handler) (*NATS, error) {
 	n.life, n.abort = context.WithCancel(context.Background())
 	n.dialer = &dialer{
 		net: net.Dialer{Timeout: cfg.ConnectTimeout}, server: cfg.Server,
-		timeout: cfg.WriteTimeout, silence: cfg.silence(), limit: int64(cfg.OutboundBytes),
+		timeout: cfg.WriteTimeout, silence: cfg.silence(), start: time.Now(), limit: int64(cfg.OutboundBytes),
 	}
 	conn, err := nats.Connect(strings.Join(cfg.URLs, ","), append(cfg.options(n.dialer), n.callbacks()...)...)
 	if err != nil {

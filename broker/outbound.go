@@ -31,6 +31,8 @@ type outbound struct {
 	wake     chan struct{} // capacity 1: something to write
 	closing  chan struct{} // closed by the first Close or failed write
 	once     sync.Once
+	heard    *atomic.Int64 // the dialer's
+	start    time.Time
 
 	mu   sync.Mutex
 	next []byte // gathers
@@ -45,6 +47,7 @@ func (d *dialer) newOutbound(conn net.Conn) *outbound {
 	o := &outbound{
 		Conn: conn, timeout: d.timeout, silence: d.silence, limit: d.limit,
 		room: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		heard: &d.heard, start: d.start,
 	}
 	go o.pump()
 	return o
@@ -120,7 +123,11 @@ func (o *outbound) Read(p []byte) (int, error) {
 	if !o.bounded.Load() {
 		_ = o.Conn.SetReadDeadline(time.Now().Add(o.silence))
 	}
-	return o.Conn.Read(p)
+	n, err := o.Conn.Read(p)
+	if n > 0 {
+		o.heard.Store(int64(time.Since(o.start)))
+	}
+	return n, err
 }
 
 func (o *outbound) fail(err error) {
@@ -165,7 +172,12 @@ type dialer struct {
 	silence time.Duration // Config.silence
 	limit   int64         // Config.OutboundBytes
 	current atomic.Pointer[outbound]
+	start   time.Time
+	heard   atomic.Int64 // when a byte last came from NATS, since start
 }
+
+// silent is for how long nothing has come from NATS.
+func (d *dialer) silent() time.Duration { return time.Since(d.start) - time.Duration(d.heard.Load()) }
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {

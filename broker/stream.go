@@ -82,6 +82,9 @@ type StreamsConfig struct {
 	// have been missed by this node: after a connect, when this node was too slow, when the stream elected a leader, was
 	// deleted or made anew. Called by goroutines of the broker: it must not block. Nil if nobody wants to know.
 	OnDoubt func(namespace string)
+	// OnLost is told when the link is lost, and for how long nothing had come from NATS by then: whoever counts on being told
+	// of gaps in time has been without for so long already. Called as OnDoubt, which follows when the link is back.
+	OnLost func(silent time.Duration)
 
 	// AckTimeout is how long a stored publication may wait for its acknowledgement, from its acceptance on. Default 2 s:
 	// a client is told in time to try again (reliability.md F18).

@@ -107,6 +107,9 @@ func (s *Streams) linkUp() {
 func (s *Streams) linkDown() {
 	s.link.Load().end()
 	s.answerAll(s.acks.takeWritten(), fmt.Errorf("%w: %w", ErrUnconfirmed, ErrDisconnected))
+	if s.cfg.OnLost != nil {
+		s.cfg.OnLost(s.n.dialer.silent())
+	}
 }
 
 // blame notes what a refused publication says of its stream. One that cannot be used is taken out of use until the manager
