@@ -18,7 +18,8 @@ import (
 type Config struct {
 	// NoJetStream leaves JetStream off.
 	NoJetStream bool
-	// MaxFile and MaxMemory bound JetStream's stores, in bytes. Default 1 GiB and 64 MiB.
+	// MaxFile and MaxMemory bound JetStream's stores, in bytes. Default 4 GiB and 1 GiB: as much as
+	// streams may reserve, not what they take.
 	MaxFile, MaxMemory int64
 	// SyncAlways makes each write durable before it is acknowledged. Default: as nats-server has it, every 2 minutes.
 	SyncAlways bool
@@ -34,10 +35,10 @@ type Config struct {
 
 func (c *Config) setDefaults(t testing.TB) {
 	if c.MaxFile == 0 {
-		c.MaxFile = 1 << 30
+		c.MaxFile = 4 << 30
 	}
 	if c.MaxMemory == 0 {
-		c.MaxMemory = 64 << 20
+		c.MaxMemory = 1 << 30
 	}
 	if c.StoreDir == "" {
 		c.StoreDir = t.TempDir()
