@@ -42,7 +42,7 @@ func TestABrokenChainIsToldAfterRepairTimeoutAndNotBefore(t *testing.T) {
 	for _, c := range []struct {
 		down time.Duration
 		cut  bool
-	}{{10 * time.Second, false}, {14 * time.Second, false}, {40 * time.Second, true}} {
+	}{{10 * time.Second, false}, {13500 * time.Millisecond, false}, {40 * time.Second, true}} {
 		calm(t, Config{}, func(r *rig) {
 			l := r.listenNow("ns:a", Request{})
 			r.put("ns:a", "1")
@@ -69,6 +69,80 @@ func TestABrokenChainIsToldAfterRepairTimeoutAndNotBefore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What found no room while the line was repaired is read back, although no later message shows that it is missing.
+func TestMoreThanFindsRoomIsReadBack(t *testing.T) {
+	calm(t, Config{PendingLen: 3, CheckInterval: -1}, func(r *rig) {
+		l := r.listenNow("ns:a", Request{})
+		r.put("ns:a", "1")
+		l.want("live", "1")
+		time.Sleep(3 * time.Second)
+		r.store.wait = func(_ context.Context, what string) error {
+			if what == "facts" { // the page is read, the answer on its way
+				time.Sleep(100 * time.Millisecond)
+			}
+			return nil
+		}
+		r.lose = func(m Message) bool { return string(m.Data) == "2" }
+		var want []string
+		for i := 2; i < 20; i++ {
+			r.put("ns:a", fmt.Sprint(i))
+			want = append(want, fmt.Sprint(i))
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		l.want("in the end", want...)
+		if n := r.v.Stats().PendingFull; n == 0 {
+			t.Error("there was room")
+		}
+	})
+}
+
+// A read may be so slow that the tail has moved beyond what it shows.
+func TestAReadThatTheTailHasOvertakenIsMadeAgain(t *testing.T) {
+	calm(t, Config{TailLen: 3, CheckInterval: -1}, func(r *rig) {
+		puts(5)(r)
+		r.listenNow("ns:a", Request{})
+		slow := true
+		r.store.wait = func(_ context.Context, what string) error {
+			if what == "facts" && slow {
+				slow = false
+				for i := range 10 {
+					r.put("ns:a", fmt.Sprint(6+i))
+				}
+			}
+			return nil
+		}
+		l := r.listen("ns:a", Request{Recover: true, Offset: 2, Epoch: r.js.epoch("ns")})
+		time.Sleep(time.Second)
+		l.wantAnswer("all of it", true, "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15")
+	})
+}
+
+// A store that is silent, not failing, must not hold a repair or a doubt beyond its time.
+func TestASilentStoreIsGivenUpInTime(t *testing.T) {
+	calm(t, Config{CheckInterval: -1}, func(r *rig) {
+		a, b := r.listenNow("ns:a", Request{}), r.listenNow("ns:b", Request{})
+		r.put("ns:a", "1")
+		a.want("live", "1")
+		time.Sleep(3 * time.Second)
+		r.store.wait = func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
+		r.lose = func(m Message) bool { return string(m.Data) == "2" }
+		begin := time.Now()
+		r.put("ns:a", "2")
+		r.put("ns:a", "3")
+		time.Sleep(20 * time.Second)
+		if a.cut.IsZero() || a.cut.Sub(begin) > 15*time.Second || !b.cut.IsZero() {
+			t.Errorf("cut after %v", a.cut.Sub(begin))
+		}
+		begin = time.Now()
+		r.v.Doubt("ns")
+		time.Sleep(20 * time.Second)
+		if b.cut.IsZero() || b.cut.Sub(begin) > 15*time.Second {
+			t.Errorf("in doubt: cut after %v", b.cut.Sub(begin))
+		}
+	})
 }
 
 // F7 of reliability.md: a node cut off from NATS.
