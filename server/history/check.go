@@ -237,12 +237,29 @@ func (v *Service) Doubt(namespace string) {
 	}
 }
 
-func (sp *space) doubt() {
+// leastTry is what is left of Config.RepairTimeout however long the silence was: after a standstill of this node the store may
+// well be there.
+const leastTry = time.Second
+
+// Lost says that the store cannot be reached, and that nothing had come from it for some time before. As Doubt for all, but who
+// listens has been without for that time already: Config.RepairTimeout counts from then. Doubt is to follow when the store is
+// back. Any goroutine, never blocks.
+func (v *Service) Lost(silent time.Duration) {
+	now := v.now()
+	since := max(now-silent, now-v.cfg.RepairTimeout+leastTry)
+	for _, sp := range v.allSpaces() {
+		sp.doubtSince(since)
+	}
+}
+
+func (sp *space) doubt() { sp.doubtSince(sp.v.now()) }
+
+func (sp *space) doubtSince(since time.Duration) {
 	sp.v.n.doubts.Add(1)
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	sp.doubted.Store(true)
-	sp.again = true
+	sp.again, sp.since = true, since
 	if sp.verifying || sp.v.closed() {
 		return
 	}
@@ -259,10 +276,10 @@ func (sp *space) verify() {
 			sp.mu.Unlock()
 			return
 		}
+		begin := sp.since
 		sp.again = false
 		sp.mu.Unlock()
 
-		begin := v.now()
 		epoch, ok := sp.stillThere(begin)
 		for _, l := range sp.linesOf(func(l *Line) bool { return (l.state == open || l.state == broken) && (!ok || l.epoch != epoch) }) {
 			if ok {

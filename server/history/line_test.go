@@ -181,6 +181,47 @@ func TestADoubtThatIsNotResolvedIsToldAfterRepairTimeout(t *testing.T) {
 	})
 }
 
+// However late its silence was noticed.
+func TestALostStoreIsToldAfterRepairTimeoutFromItsSilenceOn(t *testing.T) {
+	for silent, within := range map[time.Duration]time.Duration{0: 15 * time.Second, 12 * time.Second: 3 * time.Second, time.Minute: time.Second} {
+		calm(t, Config{}, func(r *rig) {
+			a := r.listenNow("ns:a", Request{})
+			r.store.wait = func(context.Context, string) error { return errDown }
+			begin := time.Now()
+			r.v.Lost(silent)
+			time.Sleep(time.Minute)
+			if took := a.cut.Sub(begin); a.cut.IsZero() || took > within || took < within-time.Second/2 {
+				t.Errorf("silent for %v: cut after %v, want %v", silent, took, within)
+			}
+		})
+	}
+}
+
+// A link that is back in time disturbs nobody.
+func TestALostStoreThatComesBackIsNotTold(t *testing.T) {
+	calm(t, Config{}, func(r *rig) {
+		a := r.listenNow("ns:a", Request{})
+		down := true
+		r.store.wait = func(context.Context, string) error {
+			if down {
+				return errDown
+			}
+			return nil
+		}
+		r.lose = func(Message) bool { return down }
+		r.v.Lost(0)
+		r.put("ns:a", "1")
+		time.Sleep(10 * time.Second)
+		down = false
+		r.v.Doubt("")
+		time.Sleep(time.Minute)
+		if !a.cut.IsZero() {
+			t.Error("cut")
+		}
+		a.want("after healing", "1")
+	})
+}
+
 func TestALostLastMessageIsFound(t *testing.T) {
 	for _, c := range []struct {
 		why    string
