@@ -18,10 +18,13 @@ const Namespace = "chat"
 // roomRegex is what a room may be called: letters, marks and digits of any script, and what one joins words with.
 const roomRegex = `^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]{0,39}$`
 
-// What a room remembers.
+// What rooms remember. Everybody may open a room and speak there, so all of them together get so much of the disk and no more;
+// the oldest goes first, wherever it was said.
 const (
-	historySize = 50
-	historyTTL  = 24 * time.Hour
+	historySize     = 50
+	historyTTL      = 24 * time.Hour
+	historyMetaTTL  = 48 * time.Hour
+	historyMaxBytes = 64 << 20
 )
 
 // Rooms returns the namespace of the demonstration: everybody who is let in may enter a room, speak there and see who else is
@@ -35,6 +38,7 @@ func Rooms(history bool) channel.NamespaceConfig {
 	if history {
 		o.AllowHistoryForSubscriber = true
 		o.HistorySize, o.HistoryTTL, o.ForceRecovery = historySize, historyTTL, true
+		o.HistoryMetaTTL, o.HistoryMaxBytes = historyMetaTTL, historyMaxBytes
 	}
 	return channel.NamespaceConfig{Name: Namespace, Options: o}
 }

@@ -112,7 +112,6 @@ func (l *Line) reset() {
 	l.trouble = nil
 	l.epoch = ""
 	l.top, l.seen, l.topTime, l.floor = 0, 0, 0, 0
-	l.acked = 0
 	l.bare, l.whole, l.active = false, false, false
 }
 
@@ -127,15 +126,9 @@ func (l *Line) abandon() {
 	}
 }
 
-// acknowledged notes that the store has a publication of this node: what is told from memory must not be older. An
-// acknowledgement by another stream than the line's has it looked at.
-func (l *Line) acknowledged(s *Stored) {
+// acknowledged notes that the store has a publication of this node: what is told from memory must not be older.
+func (l *Line) acknowledged(offset uint64) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.epoch == s.Epoch:
-		l.acked = max(l.acked, s.Offset)
-	case l.epoch != "":
-		l.checkSoon(0)
-	}
+	l.acked = max(l.acked, offset)
+	l.mu.Unlock()
 }

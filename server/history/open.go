@@ -67,10 +67,8 @@ func (sp *space) ask(lines []*Line) (Tops, error) {
 	return sp.tops(ctx, lines)
 }
 
-// tops asks the store once, within ReadTimeout.
+// tops asks the store once.
 func (sp *space) tops(ctx context.Context, lines []*Line) (Tops, error) {
-	ctx, cancel := context.WithTimeout(ctx, sp.v.cfg.ReadTimeout)
-	defer cancel()
 	channels := make([]string, len(lines))
 	for i, l := range lines {
 		channels[i] = l.channel

@@ -2,7 +2,6 @@ package history
 
 import (
 	"sync/atomic"
-	"time"
 )
 
 // drained is what became of the messages that wait.
@@ -30,11 +29,11 @@ func (l *Line) repair() {
 				return
 			}
 		}
-		q, s, end := l.missing()
-		if end == 0 {
+		q, s, ok := l.missing()
+		if !ok {
 			return
 		}
-		p, err := v.pageUntil(end, q)
+		p, err := v.page(v.ctx, q)
 		if err != nil {
 			l.setBack()
 			return
@@ -104,17 +103,16 @@ func (l *Line) pass(e *incoming) {
 	l.deliver(e, base)
 }
 
-// missing is what to read for the line, and until when; 0: nothing. What finds no room from now on has to be read again.
-func (l *Line) missing() (q ReadQuery, s Stream, end time.Duration) {
+// missing is what to read for the line. What finds no room from now on has to be read again.
+func (l *Line) missing() (ReadQuery, Stream, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.trouble == nil {
-		return q, s, 0
+		return ReadQuery{}, Stream{}, false
 	}
-	end = l.trouble.since + l.v.cfg.RepairTimeout
 	l.trouble.read, l.trouble.overflow = false, false
 	c := &l.v.cfg
-	return ReadQuery{Namespace: l.space.namespace, Channel: l.channel, Since: l.top, Limit: c.PageLen, MaxBytes: c.PageBytes}, l.stream, end
+	return ReadQuery{Namespace: l.space.namespace, Channel: l.channel, Since: l.top, Limit: c.PageLen, MaxBytes: c.PageBytes}, l.stream, true
 }
 
 // take delivers a page, if it proves that nothing is missing before it and belongs to the same stream. False: somebody else
@@ -194,7 +192,7 @@ func (l *Line) setBack() {
 		l.cut(&v.n.cutTimeout)
 		return
 	}
-	wait := pause(t.retry, left)
+	wait := min(t.retry, left)
 	t.retry = backOff(t.retry, v.cfg.RetryMax)
 	l.mu.Unlock()
 	v.later(wait, l.repair)

@@ -73,7 +73,7 @@ function harness({ tokens = [], ...options } = {}) {
     return h.throng.subscribe(channel, {
       joined: ({ recovered, wasRecovering }) => h.log.push(`${channel} joined ${recovered} ${wasRecovering}`),
       publication: ({ data, offset }, { recovered }) => h.log.push(`${channel} ${data} @${offset}${recovered ? " recovered" : ""}`),
-      join: on("join"), leave: on("leave"), refused: ({ code }) => h.log.push(`${channel} refused ${code}`),
+      join: on("join"), leave: on("leave"), waiting: ({ code }) => h.log.push(`${channel} waits ${code}`), refused: ({ code }) => h.log.push(`${channel} refused ${code}`),
     }, options);
   };
   h.open = async (result = {}) => {
@@ -260,7 +260,7 @@ test("a refused channel is told, one that may work later is tried again", async 
   await h.open();
   h.events();
   h.says({ id: 2, error: { code: 103, message: "permission denied" } }, { id: 3, error: { code: 100, message: "x", temporary: true } });
-  assert.deepEqual(h.events(), ["a refused 103"]);
+  assert.deepEqual(h.events(), ["a refused 103", "b waits 100"]);
   h.advance(500);
   await settle();
   const [[again]] = h.sent();

@@ -190,7 +190,8 @@ class RoomsPage {
       publication: (publication) => this.#heard(seat, publication),
       join: (info) => this.#came(seat, info),
       leave: (info) => this.#went(seat, info),
-      refused: (error) => this.#refused(seat, error),
+      waiting: (error) => this.#troubled(seat, `This room cannot be entered now: ${error.message}. Trying again.`),
+      refused: (error) => this.#troubled(seat, `This room cannot be entered: ${error.message} (${error.code}).`),
     }, { recoverable: true, joinLeave: true });
   }
 
@@ -213,6 +214,11 @@ class RoomsPage {
   // What comes in
 
   #joined(seat, { recovered, wasRecovering, position }) {
+    if (seat.trouble) {
+      seat.trouble = "";
+      this.#notice(seat, "You are in");
+      this.#drawRooms();
+    }
     seat.room.entered(position?.epoch ?? "");
     if (wasRecovering && !recovered) {
       this.#notice(seat, "You were away for long: something may be missing here");
@@ -316,9 +322,10 @@ class RoomsPage {
     this.#drawPeople();
   }
 
-  #refused(seat, error) {
-    seat.trouble = `This room cannot be entered: ${error.message} (${error.code}).`;
-    this.#notice(seat, seat.trouble);
+  #troubled(seat, words) {
+    if (seat.trouble === words) return; // said once
+    seat.trouble = words;
+    this.#notice(seat, words);
     this.#drawRooms();
   }
 

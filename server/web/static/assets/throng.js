@@ -359,6 +359,7 @@ export class Throng {
 //     recovered, follows as publications. recovered === false after wasRecovering: something may be missing for good.
 //   publication(publication, { recovered }): { data, info, offset, time, tags } in the channel's order, each once.
 //   join(info), leave(info): somebody else's, or one's own; info is { user, client, conn_info, chan_info }.
+//   waiting(error): not in, for a reason that may pass; it is tried again by itself.
 //   refused(error): not in, and not trying any more.
 export class Subscription {
   #on;
@@ -445,8 +446,12 @@ export class Subscription {
 
   #notEntered(error) {
     if (!this.#link.live()) return; // the next connection enters again
-    if (error.temporary || error.code === TOKEN_EXPIRED) this.#later();
-    else this.#refuse(error);
+    if (!error.temporary && error.code !== TOKEN_EXPIRED) {
+      this.#refuse(error);
+      return;
+    }
+    this.#later();
+    this.#on.waiting?.(error);
   }
 
   #later() {
