@@ -4,8 +4,11 @@
 // channel, in the publisher's order; interest is a level ("this node wants this channel") that survives
 // reconnects; every publication that does not make it is counted with a [LossReason].
 //
-// It does not know clients, sessions, frames or Centrifuge; it keeps no history (live only: at most once) and
-// imports nothing below server/.
+// Publications of namespaces with history go through [Streams] instead: JetStream stores them, numbers them, acknowledges
+// each and republishes it on the channel's live subject; Streams reads them back, with what proves that nothing is missing.
+//
+// It does not know clients, sessions, frames or Centrifuge; live publications are at most once; it decides nothing about
+// recovery, and imports nothing below server/.
 //
 // # Subjects
 //
@@ -24,6 +27,9 @@
 //	confirmer     | 1                | the PING that confirms what was written            | for one round trip
 //	reader        | Limits.Readers   | one delivery channel each                          | in Handler (back-pressure)
 //	nats.go's own | 3 or 4           | socket reads, its write buffer, callbacks, reconnect | -
+//	manager       | 1 with Streams   | what streams are like; creates and watches them   | on JetStream's API
+//	sweeper       | 1 with Streams   | publications that NATS does not acknowledge       | in StorePublication.Done
+//	nats.go's own | 3 with Streams   | acknowledgements, answers to reads, advisories    | in Done and OnDoubt
 //
 // Callers (epoll pollers) touch only the queue's leaf mutex and atomics: nothing on their side blocks. There is no
 // goroutine and no timer per channel.
@@ -35,6 +41,7 @@
 // server refused it), unconfirmed (written, but the link died before NATS confirmed reading it, so it may or may
 // not have been delivered), reader_full (this node's Handler was too slow), closed (undelivered at Close).
 // What others published while this node had no link is known to nobody here and is not counted.
+// Publications given to Streams are not among these: each is answered, once (StoreFailure).
 //
 // # Ownership of bytes
 //

@@ -233,6 +233,38 @@ func TestKilledLeaderLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
+// A node on a follower reads what it has just been told is stored, though the follower learns of it later.
+func TestReadOnAFollowerSeesWhatWasAcknowledged(t *testing.T) {
+	cluster := natstest.StartCluster(t, natstest.Config{})
+	c := broker.StreamConfig{Namespace: "chat", Size: 10, MaxAge: time.Hour, Replicas: 3}
+	cfg := broker.StreamsConfig{Streams: []broker.StreamConfig{c}}
+	first, firstStreams := remoteNode(t, cluster.URL(), cfg, nil)
+	awaitStreams(t, first, firstStreams)
+	cluster.WaitCurrent("throng_hist_chat")
+	follower := cluster.Others(cluster.Leader("throng_hist_chat"))[0]
+	n, s := remoteNode(t, follower.URL(), cfg, nil)
+	awaitStreams(t, n, s)
+	for i := range 200 {
+		channel := fmt.Sprint("c", i%7)
+		r := mustStore(t, s, channel, fmt.Sprint(i))
+		p := mustRead(t, s, broker.ReadQuery{Channel: channel, Since: r.Offset - 1, Limit: 10})
+		if len(p.Messages) != 1 || p.Top != r.Offset || p.Last < r.Offset || p.Epoch != r.Epoch {
+			t.Fatalf("publication %d at %d: %+v", i, r.Offset, p)
+		}
+		empty := mustRead(t, s, broker.ReadQuery{Channel: "empty", Since: r.Offset, Limit: 10})
+		if empty.Last < r.Offset || empty.Count != 0 || empty.Oldest != 0 {
+			t.Fatalf("empty channel after %d: %+v", r.Offset, empty)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		tops, err := s.Tops(ctx, "chat", []string{"empty", channel})
+		cancel()
+		if err != nil || tops.Top[0] != 0 || tops.Top[1] != r.Offset || tops.Last < r.Offset {
+			t.Fatalf("%+v, %v", tops, err)
+		}
+	}
+	t.Logf("%d reads, %d asked again", s.Stats().Reads, s.Stats().ReadRetries)
+}
+
 // persist stores with one ID until it is acknowledged.
 func persist(t testing.TB, s *broker.Streams, channel, data string) broker.Stored {
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {

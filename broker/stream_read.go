@@ -13,6 +13,8 @@ import (
 const (
 	retryFirst = time.Millisecond
 	retryLast  = 50 * time.Millisecond
+	// mostUnanswered is how many questions of one read may go unanswered before it is given up.
+	mostUnanswered = 2
 	// multiMost is how many subjects nats-server takes in one multi_last; the epoch's is always one of them.
 	multiMost = 1024
 )
@@ -29,6 +31,7 @@ func (s *Streams) unread(err error) error {
 
 // again repeats a read until it fits together or ctx ends.
 func (s *Streams) again(ctx context.Context, namespace string, read func(*stream) error) error {
+	unanswered := 0
 	for wait := retryFirst; ; wait = min(2*wait, retryLast) {
 		st, err := s.awaitReady(ctx, namespace)
 		if err != nil {
@@ -39,7 +42,10 @@ func (s *Streams) again(ctx context.Context, namespace string, read func(*stream
 		if err == nil && st.generation.Load() == generation {
 			return nil
 		}
-		if err != nil && !errors.Is(err, errAgain) {
+		if errors.Is(err, errNoAnswer) {
+			unanswered++ // the replica asked may just have died
+		}
+		if err != nil && !errors.Is(err, errAgain) && (unanswered == 0 || unanswered > mostUnanswered) {
 			return err
 		}
 		s.count.readRetries.Add(1)
