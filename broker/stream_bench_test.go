@@ -27,7 +27,10 @@ func benchStore(b *testing.B, listen bool) {
 	var heard, failed atomic.Int64
 	srv := startServer(b, "")
 	n := connect(b, broker.Config{Server: srv}, func(broker.Message) { heard.Add(1) })
-	s := startStreams(b, n, broker.StreamsConfig{Streams: []broker.StreamConfig{{Namespace: "chat", Size: 100, MaxAge: time.Hour}}})
+	s := startStreams(b, n, broker.StreamsConfig{
+		Streams:    []broker.StreamConfig{{Namespace: "chat", Size: 100, MaxAge: time.Hour}},
+		AckTimeout: time.Minute, // this measures, also on a machine that others use
+	})
 	channels := make([]string, 64)
 	for i := range channels {
 		channels[i] = fmt.Sprintf("chat:%d", i)

@@ -17,7 +17,7 @@ import (
 // ensure brings a stream into being, as far as it is not, and reads its epoch. The manager's.
 func (s *Streams) ensure(ctx context.Context, st *stream) (epoch string, err error) {
 	st.mu.Lock()
-	cfg, apply := st.cfg, st.apply
+	cfg, wish, apply := st.cfg, st.wishes, st.wishes != st.done
 	st.mu.Unlock()
 	high := st.high.Load() // before the question: what is acknowledged meanwhile may be missing in the answer
 	info, err := s.streamInfo(ctx, st.name)
@@ -65,7 +65,7 @@ func (s *Streams) ensure(ctx context.Context, st *stream) (epoch string, err err
 		}
 		s.keepEpoch(ctx, st, &info, epoch, seq)
 	}
-	st.learned(&info, mismatches, apply)
+	st.learned(&info, mismatches, wish)
 	return epoch, nil
 }
 
@@ -87,18 +87,11 @@ func (st *stream) mayRecreate() error {
 }
 
 // learned notes what the stream is like.
-func (st *stream) learned(info *jsInfo, mismatches []string, applied bool) {
-	limit := int(number(info.Config["max_msgs_per_subject"]))
-	recorded, grown := info.Config.limitRecord()
-	if recorded != limit {
-		limit = 0
-	}
-	st.facts.Store(&streamFacts{replicas: int(number(info.Config["num_replicas"])), limit: limit, grown: grown})
+func (st *stream) learned(info *jsInfo, mismatches []string, wish int) {
+	st.replicas.Store(number(info.Config["num_replicas"]))
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if applied {
-		st.apply = false // Configure wakes the manager again
-	}
+	st.done = wish // another may have come meanwhile: Configure wakes the manager again
 	status := StreamStatus{
 		Namespace: st.namespace, Stream: st.name, Mismatches: mismatches,
 		Storage: text(info.Config["storage"]), Replicas: int(number(info.Config["num_replicas"])),

@@ -168,7 +168,7 @@ func TestStreamsConfigSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestGrowingSizeIsRecordedInTheStream(t *testing.T) {
+func TestChangedSizeIsRecordedInTheStream(t *testing.T) {
 	n := &NATS{cfg: Config{Prefix: "throng"}}
 	c := StreamConfig{Namespace: "a", Size: 5, MaxAge: time.Hour}
 	c.setDefaults()
@@ -185,13 +185,13 @@ func TestGrowingSizeIsRecordedInTheStream(t *testing.T) {
 	if _, grown := next.limitRecord(); !changed || grown != never || number(next["max_msgs_per_subject"]) != 10 {
 		t.Errorf("growing: %s", next)
 	}
-	next.setMetadata(metaGrown, "77")
+	next.setMetadata(metaSince, "77")
 	if limit, grown := next.limitRecord(); limit != 10 || grown != 77 {
 		t.Errorf("grown: %d since %d", limit, grown)
 	}
 	c.Size = 2
 	less, _ := st.merged(&c, next, "throng")
-	if limit, grown := less.limitRecord(); limit != 3 || grown != 77 {
+	if limit, grown := less.limitRecord(); limit != 0 || grown != never {
 		t.Errorf("shrunk: %d since %d", limit, grown)
 	}
 	less["description"] = json.RawMessage(`"an operator's"`)

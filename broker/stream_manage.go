@@ -170,7 +170,8 @@ func (st *stream) reconfigure(c StreamConfig) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if !reflect.DeepEqual(st.cfg, c) {
-		st.cfg, st.apply = c, true
+		st.cfg = c
+		st.wishes++
 		st.urgent.Store(true)
 	}
 }

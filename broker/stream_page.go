@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strconv"
 )
 
 // maxHeaderBytes is what nats-server lets the headers of a stored message have.
@@ -19,6 +20,34 @@ type reading struct {
 	page    Page
 	ends    ends
 	pending uint64 // stored behind the messages of the page
+	begun   uint64 // messages from Since on when the answer began, less one
+}
+
+// stillStored makes sure of what SinceStored promises. nats-server reads the messages of an answer one by one: those after
+// Since may be removed when Since has been read already. An answer that goes to the top, seen before, and has as many messages
+// as it counted when it began is whole; else Since must still be stored now, since the oldest message is removed first.
+func (r *reading) stillStored(toTop bool) error {
+	if toTop && !r.page.More && uint64(len(r.page.Messages)) == r.begun {
+		return nil
+	}
+	if r.st.replicas.Load() <= 1 {
+		got, err := r.s.get(r.ctx, r.st, jsGet{Seq: r.q.Since}, 1)
+		if err == nil && len(got.messages) == 0 {
+			return errAgain
+		}
+		return err
+	}
+	// By the leader, once it has the newest of these messages itself.
+	for _, seq := range []uint64{r.newest(), r.q.Since} {
+		_, err := r.s.leaderMessage(r.ctx, r.st.name, jsGet{Seq: seq})
+		if isCode(err, codeNoMessage) {
+			return errAgain
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *reading) run() error {
@@ -45,9 +74,9 @@ func (r *reading) run() error {
 	}
 	r.st.saw(p.Last)
 	if p.SinceStored {
-		return nil
+		return r.stillStored(newest == top)
 	}
-	if r.st.facts.Load().replicas > 1 {
+	if r.st.replicas.Load() > 1 {
 		return r.proveByLeader()
 	}
 	return r.prove()
@@ -95,7 +124,10 @@ func (r *reading) fetch() error {
 }
 
 func (r *reading) add(got direct) {
-	r.pending = got.pending
+	r.pending, r.begun = got.pending, 0
+	if len(got.messages) > 0 {
+		r.begun, _ = strconv.ParseUint(final(got.messages[0].Header["Nats-Num-Pending"]), 10, 64)
+	}
 	for _, m := range got.messages {
 		if r.q.Since > 0 && sequence(m) == r.q.Since {
 			r.page.SinceStored = true
@@ -125,7 +157,15 @@ func (r *reading) prove() error {
 	if len(first.messages) > 0 {
 		p.StreamFirst = sequence(first.messages[0])
 	}
-	r.distrust()
+	info, err := r.s.streamInfo(r.ctx, r.st.name)
+	if err != nil {
+		return err
+	}
+	if replicas := number(info.Config["num_replicas"]); replicas > 1 {
+		r.st.replicas.Store(replicas)
+		return errAgain
+	}
+	r.distrust(info.Config)
 	return nil
 }
 
@@ -145,19 +185,21 @@ func (r *reading) oldest() (offset uint64, stored int, err error) {
 	return sequence(got.messages[0]), 1 + int(got.pending), nil
 }
 
-// distrust raises StreamFirst where the number of messages kept per channel was not what the reader thinks it is: messages
-// removed under a smaller number had offsets up to the one at which it was raised.
-func (r *reading) distrust() {
-	facts := r.st.facts.Load()
+// distrust raises StreamFirst where the number of messages kept per channel is not what the reader thinks it is, or was not:
+// messages removed under a smaller number had offsets up to the one at which it was raised. c is the configuration as it
+// was after everything else had been read; any node or operator may change it at any time.
+func (r *reading) distrust(c jsConfig) {
 	r.st.mu.Lock()
 	size := r.st.cfg.Size
 	r.st.mu.Unlock()
-	if facts.limit < size+1 || facts.grown == never {
+	limit := int(number(c["max_msgs_per_subject"]))
+	recorded, grown := c.limitRecord()
+	if recorded != limit || limit < size+1 || grown == never {
 		r.page.StreamFirst = max(r.page.StreamFirst, r.page.Last+1)
 		return
 	}
-	if facts.grown > 0 {
-		r.page.StreamFirst = max(r.page.StreamFirst, facts.grown+1)
+	if grown > 0 {
+		r.page.StreamFirst = max(r.page.StreamFirst, grown+1)
 	}
 }
 
@@ -205,6 +247,10 @@ func (r *reading) proveByLeader() error {
 	default:
 		p.StreamFirst = first.Message.Seq
 	}
-	r.distrust()
+	now, err := r.s.streamInfo(r.ctx, r.st.name)
+	if err != nil {
+		return err
+	}
+	r.distrust(now.Config)
 	return nil
 }

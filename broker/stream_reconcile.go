@@ -11,11 +11,12 @@ import (
 )
 
 // Metadata of our streams. The proof that nothing was removed after a position counts the messages of a channel against the number
-// kept; messages removed under a smaller number would fool it, so the stream says since when the number holds.
+// kept; messages removed under a smaller number would fool it, so the stream says since when the number holds. A number that
+// is lowered counts as well: nats-server 2.15.2 may then remove more than it should while publications come in.
 const (
 	metaLimit   = "throng_limit" // max_msgs_per_subject as Throng last set it
-	metaGrown   = "throng_grown" // the stream's last sequence when it was last raised
-	grownSoon   = "pending"      // raised, sequence not known yet
+	metaSince   = "throng_since" // the stream's last sequence when it was last changed
+	sinceSoon   = "pending"      // changed, sequence not known yet
 	metadataKey = "metadata"
 )
 
@@ -28,7 +29,7 @@ func (st *stream) wanted(c *StreamConfig, prefix string) jsConfig {
 	if st.once {
 		return out
 	}
-	out.set(metadataKey, map[string]string{metaLimit: strconv.Itoa(c.Size + 1), metaGrown: "0"})
+	out.set(metadataKey, map[string]string{metaLimit: strconv.Itoa(c.Size + 1), metaSince: "0"})
 	return out
 }
 
@@ -159,14 +160,14 @@ func (s *Streams) reconcile(ctx context.Context, st *stream, c *StreamConfig, in
 		}
 		info = updated
 	}
-	if grown, ok := info.Config.metadata()[metaGrown]; ok && grown == grownSoon {
-		// Everything removed under the smaller number was stored before now.
+	if grown, ok := info.Config.metadata()[metaSince]; ok && grown == sinceSoon {
+		// Everything removed under another number was stored before now.
 		now, err := s.streamInfo(ctx, st.name)
 		if err != nil {
 			return info, nil, err
 		}
 		next, _ := st.merged(c, now.Config, s.n.cfg.Prefix)
-		next.setMetadata(metaGrown, strconv.FormatUint(now.State.Last, 10))
+		next.setMetadata(metaSince, strconv.FormatUint(now.State.Last, 10))
 		if info, err = s.updateStream(ctx, st.name, next); err != nil {
 			return info, nil, err
 		}
@@ -190,8 +191,8 @@ func (st *stream) merged(c *StreamConfig, have jsConfig, prefix string) (next js
 	}
 	limit := int(number(have["max_msgs_per_subject"]))
 	recorded, _ := have.limitRecord()
-	if recorded != limit || c.Size+1 > limit {
-		next.setMetadata(metaGrown, grownSoon)
+	if recorded != limit || c.Size+1 != limit {
+		next.setMetadata(metaSince, sinceSoon)
 	}
 	if recorded != c.Size+1 {
 		next.setMetadata(metaLimit, strconv.Itoa(c.Size+1))
@@ -219,7 +220,7 @@ func (c jsConfig) limitRecord() (limit int, grown uint64) {
 	if err != nil {
 		return 0, never
 	}
-	grown, err = strconv.ParseUint(m[metaGrown], 10, 64)
+	grown, err = strconv.ParseUint(m[metaSince], 10, 64)
 	if err != nil {
 		return 0, never // being raised, or not ours
 	}

@@ -21,7 +21,7 @@ type stream struct {
 	wake     chan struct{}
 
 	state      atomic.Pointer[streamState]
-	facts      atomic.Pointer[streamFacts]
+	replicas   atomic.Int64  // as in NATS
 	high       atomic.Uint64 // highest sequence of this epoch known to this node
 	rewriteAt  atomic.Uint64 // sequence at which the epoch is to be written again; 0: never
 	generation atomic.Uint64 // grows whenever the stream may have become another one
@@ -39,7 +39,8 @@ type stream struct {
 
 	mu     sync.Mutex // leaf
 	cfg    StreamConfig
-	apply  bool // the configuration is to be brought into NATS
+	wishes int // counts configurations given
+	done   int // the one brought into NATS
 	status StreamStatus
 }
 
@@ -49,13 +50,6 @@ type streamState struct {
 	epoch   string // "" while it is in doubt
 	why     error  // why it is not ready; nil while it is being looked at
 	changed chan struct{}
-}
-
-// streamFacts is what reads need to know of the stream as it is in NATS; immutable.
-type streamFacts struct {
-	replicas int
-	limit    int    // messages kept per channel; 0 when that is not certain
-	grown    uint64 // last sequence when it was last raised
 }
 
 func (n *NATS) newStream(c StreamConfig, wake chan struct{}) *stream {
@@ -69,7 +63,7 @@ func (n *NATS) newStream(c StreamConfig, wake chan struct{}) *stream {
 func newStreamOf(prefix string, c StreamConfig) *stream {
 	token, root := namespaceToken(c.Namespace), prefix+"."
 	return &stream{
-		namespace: c.Namespace, name: histName(prefix, token), cfg: c, apply: true,
+		namespace: c.Namespace, name: histName(prefix, token), cfg: c, wishes: 1,
 		subject: root + histToken + "." + token + ".>", epochAt: root + epochToken + "." + token,
 		codec: codec{live: root + histToken + "." + token + "."},
 	}
@@ -77,7 +71,7 @@ func newStreamOf(prefix string, c StreamConfig) *stream {
 
 func (n *NATS) newOnce(c StreamConfig, wake chan struct{}) *stream {
 	st := &stream{
-		once: true, name: onceName(n.cfg.Prefix), cfg: c, wake: wake, apply: true,
+		once: true, name: onceName(n.cfg.Prefix), cfg: c, wake: wake, wishes: 1,
 		subject: n.cfg.Prefix + "." + onceToken,
 	}
 	st.init()
@@ -88,7 +82,6 @@ func (st *stream) init() {
 	st.ackPrefix = ackPrefix(st.name)
 	st.subjects = newSubjects(st.codec, "", nil)
 	st.state.Store(&streamState{changed: make(chan struct{})})
-	st.facts.Store(&streamFacts{})
 	st.status = StreamStatus{Namespace: st.namespace, Stream: st.name}
 }
 
