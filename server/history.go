@@ -19,7 +19,7 @@ func (n *node) startHistory() (err error) {
 	n.syncs = &syncer{broker: n.broker, timeout: syncTimeout}
 	c := &n.cfg.History
 	n.streams, err = n.broker.Streams(broker.StreamsConfig{
-		Streams: c.streams(n.rules.Load()), Once: c.IdempotencyWindow, OnDoubt: n.doubt,
+		Streams: c.streams(n.rules.Load()), Once: c.IdempotencyWindow, OnDoubt: n.doubt, OnLost: n.lost,
 		AckTimeout: c.AckTimeout, ReadTimeout: c.ReadTimeout,
 	})
 	if err != nil {
@@ -36,6 +36,13 @@ func (n *node) startHistory() (err error) {
 func (n *node) doubt(namespace string) {
 	if past := n.pastReady.Load(); past != nil {
 		past.Doubt(namespace)
+	}
+}
+
+// lost is told by the broker when NATS is away.
+func (n *node) lost(silent time.Duration) {
+	if past := n.pastReady.Load(); past != nil {
+		past.Lost(silent)
 	}
 }
 

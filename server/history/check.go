@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -84,7 +85,7 @@ func (v *Service) checkEarly(now time.Duration) {
 		bySpace[l.space] = append(bySpace[l.space], l)
 	}
 	for sp, lines := range bySpace {
-		v.work.run(func() { _ = sp.check(lines) }) // an error is counted, and the next round comes
+		v.work.run(func() { _ = sp.check(v.ctx, lines) }) // an error is counted, and the next round comes
 	}
 }
 
@@ -106,7 +107,7 @@ func (v *Service) checkIdle() {
 			continue
 		}
 		idle = sp.behind(idle, t.Epoch, t.Last)
-		_ = sp.check(idle) // an error is counted, and the next round comes
+		_ = sp.check(v.ctx, idle) // an error is counted, and the next round comes
 	}
 }
 
@@ -134,11 +135,11 @@ func (v *Service) allSpaces() []*space {
 }
 
 // check compares lines with the store, in batches; the first error ends it.
-func (sp *space) check(lines []*Line) error {
+func (sp *space) check(ctx context.Context, lines []*Line) error {
 	v := sp.v
 	for len(lines) > 0 && !v.closed() {
 		n := min(len(lines), v.cfg.CheckBatch)
-		if err := sp.checkBatch(lines[:n]); err != nil {
+		if err := sp.checkBatch(ctx, lines[:n]); err != nil {
 			return err
 		}
 		if lines = lines[n:]; len(lines) > 0 {
@@ -151,14 +152,14 @@ func (sp *space) check(lines []*Line) error {
 // stand is where a line was when the store was asked.
 type stand struct{ top, seen uint64 }
 
-func (sp *space) checkBatch(lines []*Line) error {
+func (sp *space) checkBatch(ctx context.Context, lines []*Line) error {
 	before := make([]stand, len(lines))
 	for i, l := range lines {
 		l.mu.Lock()
 		before[i] = stand{l.top, l.seen}
 		l.mu.Unlock()
 	}
-	t, err := sp.tops(sp.v.ctx, lines)
+	t, err := sp.tops(ctx, lines)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (sp *space) checkBatch(lines []*Line) error {
 	}
 	// The first message of the stream, read after the tops, tells for all of them whether anything was removed.
 	l := lines[empty[0]]
-	p, err := sp.v.page(sp.v.ctx, ReadQuery{Namespace: sp.namespace, Channel: l.channel, Since: before[empty[0]].seen, Limit: 1, MaxBytes: sp.v.cfg.PageBytes})
+	p, err := sp.v.page(ctx, ReadQuery{Namespace: sp.namespace, Channel: l.channel, Since: before[empty[0]].seen, Limit: 1, MaxBytes: sp.v.cfg.PageBytes})
 	if err != nil {
 		return err
 	}
@@ -236,12 +237,25 @@ func (v *Service) Doubt(namespace string) {
 	}
 }
 
-func (sp *space) doubt() {
+// Lost says that the store cannot be reached, and that nothing had come from it for some time before. As Doubt for all, but who
+// listens has been without for that time already: Config.RepairTimeout counts from then. Doubt is to follow when the store is
+// back. Any goroutine, never blocks.
+func (v *Service) Lost(silent time.Duration) {
+	now := v.now()
+	since := max(now-silent, now-v.cfg.RepairTimeout+lastTry)
+	for _, sp := range v.allSpaces() {
+		sp.doubtSince(since)
+	}
+}
+
+func (sp *space) doubt() { sp.doubtSince(sp.v.now()) }
+
+func (sp *space) doubtSince(since time.Duration) {
 	sp.v.n.doubts.Add(1)
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	sp.doubted.Store(true)
-	sp.again = true
+	sp.again, sp.since = true, since
 	if sp.verifying || sp.v.closed() {
 		return
 	}
@@ -258,10 +272,10 @@ func (sp *space) verify() {
 			sp.mu.Unlock()
 			return
 		}
+		begin := sp.since
 		sp.again = false
 		sp.mu.Unlock()
 
-		begin := v.now()
 		epoch, ok := sp.stillThere(begin)
 		for _, l := range sp.linesOf(func(l *Line) bool { return (l.state == open || l.state == broken) && (!ok || l.epoch != epoch) }) {
 			if ok {
@@ -272,7 +286,7 @@ func (sp *space) verify() {
 		}
 		sp.believe()
 		v.wait(rand.N(v.cfg.DoubtJitter + 1))
-		sp.checkAll(begin)
+		sp.checkAll(v.now()) // the store is back: what is missing is worth its own time
 	}
 }
 
@@ -280,20 +294,22 @@ func (sp *space) verify() {
 // nothing to ask for.
 func (sp *space) stillThere(begin time.Duration) (epoch string, ok bool) {
 	v := sp.v
+	ctx, cancel := v.until(begin + v.cfg.RepairTimeout)
+	defer cancel()
 	retry := v.cfg.RetryMin
 	for !v.closed() {
 		lines := sp.linesOf(func(l *Line) bool { return l.state == open || l.state == broken })
 		if len(lines) == 0 {
 			return "", true
 		}
-		if t, err := sp.tops(v.ctx, lines[:1]); err == nil {
+		if t, err := sp.tops(ctx, lines[:1]); err == nil {
 			return t.Epoch, true
 		}
 		left := v.cfg.RepairTimeout - (v.now() - begin)
 		if left <= 0 {
 			return "", false
 		}
-		v.wait(min(retry, left))
+		v.wait(pause(retry, left))
 		retry = backOff(retry, v.cfg.RetryMax)
 	}
 	return "", false
@@ -314,9 +330,11 @@ func (sp *space) believe() {
 // checkAll checks all lines; what cannot be checked in time is cut.
 func (sp *space) checkAll(begin time.Duration) {
 	v := sp.v
+	ctx, cancel := v.until(begin + v.cfg.RepairTimeout)
+	defer cancel()
 	retry := v.cfg.RetryMin
 	for !v.closed() {
-		err := sp.check(sp.linesOf(func(l *Line) bool {
+		err := sp.check(ctx, sp.linesOf(func(l *Line) bool {
 			if l.trouble != nil {
 				l.trouble.read = true // what waits does not show what is missing after it
 			}
@@ -332,7 +350,7 @@ func (sp *space) checkAll(begin time.Duration) {
 			}
 			return
 		}
-		v.wait(min(retry, left))
+		v.wait(pause(retry, left))
 		retry = backOff(retry, v.cfg.RetryMax)
 	}
 }

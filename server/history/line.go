@@ -112,6 +112,7 @@ func (l *Line) reset() {
 	l.trouble = nil
 	l.epoch = ""
 	l.top, l.seen, l.topTime, l.floor = 0, 0, 0, 0
+	l.acked = 0
 	l.bare, l.whole, l.active = false, false, false
 }
 
@@ -126,9 +127,15 @@ func (l *Line) abandon() {
 	}
 }
 
-// acknowledged notes that the store has a publication of this node: what is told from memory must not be older.
-func (l *Line) acknowledged(offset uint64) {
+// acknowledged notes that the store has a publication of this node: what is told from memory must not be older. An
+// acknowledgement by another stream than the line's has it looked at.
+func (l *Line) acknowledged(s *Stored) {
 	l.mu.Lock()
-	l.acked = max(l.acked, offset)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	switch {
+	case l.epoch == s.Epoch:
+		l.acked = max(l.acked, s.Offset)
+	case l.epoch != "":
+		l.checkSoon(0)
+	}
 }

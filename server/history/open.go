@@ -67,8 +67,10 @@ func (sp *space) ask(lines []*Line) (Tops, error) {
 	return sp.tops(ctx, lines)
 }
 
-// tops asks the store once.
+// tops asks the store once, within ReadTimeout.
 func (sp *space) tops(ctx context.Context, lines []*Line) (Tops, error) {
+	ctx, cancel := context.WithTimeout(ctx, sp.v.cfg.ReadTimeout)
+	defer cancel()
 	channels := make([]string, len(lines))
 	for i, l := range lines {
 		channels[i] = l.channel

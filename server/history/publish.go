@@ -106,7 +106,7 @@ func (v *Service) stored(channel string, s *Stored) {
 	}
 	v.n.published.Add(1)
 	if l := v.find(channel); l != nil {
-		l.acknowledged(s.Offset)
+		l.acknowledged(s)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,17 +117,23 @@ func TestVersionsAreExactAcrossNodes(t *testing.T) {
 		b := &rig{t: t, js: a.js, store: &memStore{j: a.js}, s: a.s}
 		b.v = New(Config{Conflicts: 1000, AckTimeout: time.Hour}, Parts{Store: b.store, Hub: newMemHub()})
 		rng := rand.New(rand.NewPCG(1, 2))
+		var mu sync.Mutex
 		slow := func(context.Context, string) error {
-			time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
+			mu.Lock()
+			d := time.Duration(rng.IntN(3)) * time.Millisecond
+			mu.Unlock()
+			time.Sleep(d)
 			return nil
 		}
-		a.store.wait = slow
-		b.store.wait = slow
+		a.store.during(slow)
+		b.store.during(slow)
 		told := 0
 		for i := range 200 {
 			for _, r := range []*rig{a, b} {
-				p := &Publication{Stream: r.s, Channel: "ns:a", Version: uint64(1 + i + rng.IntN(10)), VersionEpoch: "e"}
+				p := &Publication{Stream: r.s, Channel: "ns:a", Version: uint64(1 + i + i*7%10), VersionEpoch: "e"}
 				if err := r.v.Publish(p, func(_ Position, err error) {
+					mu.Lock()
+					defer mu.Unlock()
 					if told++; err != nil {
 						t.Error(err)
 					}
@@ -134,9 +141,9 @@ func TestVersionsAreExactAcrossNodes(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			time.Sleep(time.Millisecond)
+			rest(time.Millisecond)
 		}
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 		last := uint64(0)
 		for _, m := range a.js.streams["ns"].messages {
 			meta, _ := wire.ParseMeta(m.Meta)
@@ -157,13 +164,13 @@ func TestVersionsAreExactAcrossNodes(t *testing.T) {
 func TestPublishingWithVersionsIsBounded(t *testing.T) {
 	calm(t, Config{PublishQueue: 10, Versions: 5}, func(r *rig) {
 		stuck := make(chan struct{})
-		r.store.wait = func(ctx context.Context, _ string) error {
+		r.store.during(func(ctx context.Context, _ string) error {
 			select {
 			case <-stuck:
 			case <-ctx.Done():
 			}
 			return ctx.Err()
-		}
+		})
 		busy := 0
 		for i := range 40 {
 			p := &Publication{Stream: r.s, Channel: fmt.Sprint("ns:", i%20), Version: 1}

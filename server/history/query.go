@@ -115,6 +115,8 @@ func (t *tail) choose(q *Query, complete bool) (pubs []hub.Publication, ok bool)
 
 func (v *Service) queryTop(ctx context.Context, s Stream, channel string, q *Query) (Result, error) {
 	v.n.tops.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, v.cfg.ReadTimeout)
+	defer cancel()
 	t, err := v.parts.Store.Tops(ctx, s.Namespace, []string{channel})
 	if err == nil && len(t.Top) != 1 {
 		err = errLag

@@ -93,7 +93,7 @@ func TestQueryLeavesOutWhatIsTooOldOrRemoved(t *testing.T) {
 				return fmt.Sprint(data, got.Position.Offset, err)
 			}
 			puts(2)(r)
-			time.Sleep(11 * time.Minute)
+			rest(11 * time.Minute)
 			r.put("ns:a", "3")
 			if got := query(); got != "[3] 3 <nil>" {
 				t.Error(got)
@@ -151,13 +151,13 @@ func TestRemoveKeepsThePositionAndTellsNobodyWhoIsUpToDate(t *testing.T) {
 		// Published in between by others: the mark is stored on top of what was seen and nothing else.
 		synctest.Wait()
 		n := 0
-		r.store.wait = func(_ context.Context, what string) error {
+		r.store.during(func(_ context.Context, what string) error {
 			if what == "store" && n < 3 {
 				n++
 				r.put("ns:a", "more")
 			}
 			return nil
-		}
+		})
 		if pos, err := r.v.Remove(context.Background(), r.s, "ns:a"); err != nil || pos.Offset != 9 {
 			t.Errorf("in a race: %+v, %v", pos, err)
 		}

@@ -44,6 +44,17 @@ func (v *Service) page(ctx context.Context, q ReadQuery) (Page, error) {
 	return p, nil
 }
 
+// pageUntil is page for a repair that is given up at end, on the service's clock.
+func (v *Service) pageUntil(end time.Duration, q ReadQuery) (Page, error) {
+	ctx, cancel := v.until(end)
+	defer cancel()
+	return v.page(ctx, q)
+}
+
+func (v *Service) until(end time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(v.ctx, v.start.Add(end))
+}
+
 // gather reads a channel after since, until its top or until there are limit publications.
 func (v *Service) gather(ctx context.Context, s Stream, channel string, since uint64, limit int) (reading, error) {
 	r := reading{count: -1, low: since}
@@ -107,6 +118,18 @@ func (v *Service) age(s Stream) int64 {
 		return 0
 	}
 	return millis(v.parts.Clock().Add(-s.TTL))
+}
+
+// lastTry is how long before its end a repair tries for the last time, long enough for an answer; and what is left to it in any
+// case, however long the store was silent before: after a standstill of this node it may well be there.
+const lastTry = time.Second
+
+// pause is the wait before the next attempt when left is what remains: the last one still has time.
+func pause(retry, left time.Duration) time.Duration {
+	if left > lastTry {
+		return min(retry, left-lastTry)
+	}
+	return min(retry, left)
 }
 
 // backOff doubles a wait within bounds.

@@ -16,15 +16,15 @@ func TestAStormOnOneChannelIsOneReadAndThenMemory(t *testing.T) {
 			r.put("ns:b", "x")
 		}
 		epoch := r.js.epoch("ns")
-		r.store.wait = func(context.Context, string) error { time.Sleep(20 * time.Millisecond); return nil }
+		r.store.during(func(context.Context, string) error { time.Sleep(20 * time.Millisecond); return nil })
 		var all []*listener
 		for i := range 10_000 {
 			all = append(all, r.listen("ns:a", Request{Recover: true, Offset: uint64(2 * (i % 100)), Epoch: epoch}))
 			if i%100 == 0 {
-				time.Sleep(10 * time.Millisecond)
+				rest(10 * time.Millisecond)
 			}
 		}
-		time.Sleep(time.Second)
+		rest(time.Second)
 		for i, l := range all {
 			missed := 100 - i%100
 			if l.called != 1 || !l.answer.Recovered || len(l.answer.Publications) != missed || l.answer.Top != 199 {
@@ -52,9 +52,9 @@ func TestAStormOfHopelessPositionsIsRateLimited(t *testing.T) {
 		epoch := r.js.epoch("ns")
 		for i := range 1000 {
 			r.listen("ns:a", Request{Recover: true, Offset: uint64(980 - i%900), Epoch: epoch})
-			time.Sleep(time.Millisecond)
+			rest(time.Millisecond)
 		}
-		time.Sleep(5 * time.Second)
+		rest(5 * time.Second)
 		if s := r.v.Stats(); s.Unrecovered != 1000 || s.RecoverError != 0 {
 			t.Errorf("%+v", s)
 		}
@@ -113,7 +113,7 @@ func TestRecovery(t *testing.T) {
 					t.Skip()
 				}
 				l := r.listen("ns:a", c.q)
-				time.Sleep(time.Second)
+				rest(time.Second)
 				got := []string{}
 				for _, p := range l.answer.Publications {
 					got = append(got, string(p.Data))
@@ -149,7 +149,7 @@ func TestAPositionBeyondTheLineIsJudgedByTheStore(t *testing.T) {
 	calm(t, Config{CheckInterval: -1}, func(r *rig) {
 		r.listenNow("ns:a", Request{})
 		r.put("ns:a", "1")
-		time.Sleep(3 * time.Second)
+		rest(3 * time.Second)
 		r.lose = func(Message) bool { return true }
 		r.put("ns:a", "2")
 		r.put("ns:a", "3")
@@ -159,7 +159,7 @@ func TestAPositionBeyondTheLineIsJudgedByTheStore(t *testing.T) {
 		if l.answer.Top != 3 {
 			t.Errorf("top %d", l.answer.Top)
 		}
-		time.Sleep(time.Second)
+		rest(time.Second)
 		l.want("what the line catches up with was told")
 		r.lose = nil
 		r.put("ns:a", "4")
@@ -174,7 +174,7 @@ func TestAnEmptyChannelsPositionIsAnsweredFromMemory(t *testing.T) {
 		for range 10 {
 			r.put("ns:other", "x")
 		}
-		time.Sleep(41 * time.Second)
+		rest(41 * time.Second)
 		reads := r.reads("ns:a")
 		for x := l.answer.Top; x <= 11; x++ {
 			m := r.listenNow("ns:a", Request{Recover: true, Offset: x, Epoch: l.answer.Epoch})

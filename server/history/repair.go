@@ -2,6 +2,7 @@ package history
 
 import (
 	"sync/atomic"
+	"time"
 )
 
 // drained is what became of the messages that wait.
@@ -29,11 +30,11 @@ func (l *Line) repair() {
 				return
 			}
 		}
-		q, s, ok := l.missing()
-		if !ok {
+		q, s, end := l.missing()
+		if end == 0 {
 			return
 		}
-		p, err := v.page(v.ctx, q)
+		p, err := v.pageUntil(end, q)
 		if err != nil {
 			l.setBack()
 			return
@@ -103,16 +104,17 @@ func (l *Line) pass(e *incoming) {
 	l.deliver(e, base)
 }
 
-// missing is what to read for the line. What finds no room from now on has to be read again.
-func (l *Line) missing() (ReadQuery, Stream, bool) {
+// missing is what to read for the line, and until when; 0: nothing. What finds no room from now on has to be read again.
+func (l *Line) missing() (q ReadQuery, s Stream, end time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.trouble == nil {
-		return ReadQuery{}, Stream{}, false
+		return q, s, 0
 	}
+	end = l.trouble.since + l.v.cfg.RepairTimeout
 	l.trouble.read, l.trouble.overflow = false, false
 	c := &l.v.cfg
-	return ReadQuery{Namespace: l.space.namespace, Channel: l.channel, Since: l.top, Limit: c.PageLen, MaxBytes: c.PageBytes}, l.stream, true
+	return ReadQuery{Namespace: l.space.namespace, Channel: l.channel, Since: l.top, Limit: c.PageLen, MaxBytes: c.PageBytes}, l.stream, end
 }
 
 // take delivers a page, if it proves that nothing is missing before it and belongs to the same stream. False: somebody else
@@ -192,7 +194,7 @@ func (l *Line) setBack() {
 		l.cut(&v.n.cutTimeout)
 		return
 	}
-	wait := min(t.retry, left)
+	wait := pause(t.retry, left)
 	t.retry = backOff(t.retry, v.cfg.RetryMax)
 	l.mu.Unlock()
 	v.later(wait, l.repair)

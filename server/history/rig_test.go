@@ -54,6 +54,12 @@ func calm(t *testing.T, cfg Config, f func(r *rig)) {
 	})
 }
 
+// rest lets time pass and what happens in it end.
+func rest(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // put stores and publishes one message past the service.
 func (r *rig) put(channel, data string) uint64 {
 	return r.js.put(&StorePublication{Namespace: "ns", Channel: channel, Data: []byte(data)}).Offset
@@ -117,6 +123,8 @@ func (l *listener) leave() {
 func (l *listener) want(why string, data ...string) {
 	l.r.t.Helper()
 	synctest.Wait()
+	l.r.hub.mu.Lock()
+	defer l.r.hub.mu.Unlock()
 	if fmt.Sprint(l.got) != fmt.Sprint(data) {
 		l.r.t.Errorf("%s: got %v, want %v", why, l.got, data)
 	}

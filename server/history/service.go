@@ -90,6 +90,8 @@ type space struct {
 	opener    bool    // openAll runs
 	verifying bool    // verify runs
 	again     bool    // and has to begin anew
+
+	since time.Duration // of the latest doubt: from when on something may be missing
 }
 
 func (v *Service) space(namespace string) *space {

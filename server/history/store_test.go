@@ -161,11 +161,28 @@ type memStore struct {
 
 var errDown = errors.New("store is down")
 
+// during sets what requests meet from now on.
+func (m *memStore) during(wait func(ctx context.Context, what string) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wait = wait
+}
+
+// questions is how many Tops there were, and for how many channels.
+func (m *memStore) questions() (tops, asked int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.tops, m.asked
+}
+
 func (m *memStore) pause(ctx context.Context, what string) error {
-	if m.wait == nil {
+	m.mu.Lock()
+	wait := m.wait
+	m.mu.Unlock()
+	if wait == nil {
 		return ctx.Err()
 	}
-	if err := m.wait(ctx, what); err != nil {
+	if err := wait(ctx, what); err != nil {
 		return err
 	}
 	return ctx.Err()
