@@ -74,7 +74,7 @@ func (s *Session) recover(t *turn, list []*recovery, then func(*turn)) {
 		return func(a history.Recovered) {
 			r.answer = a
 			if left.Add(-1) == 0 {
-				s.goOn(then)
+				s.goOn(func(w *waiting) { w.then = then })
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func (s *Session) recover(t *turn, list []*recovery, then func(*turn)) {
 		then(t)
 		return
 	}
-	s.waiting = &waiting{}
+	s.wait().left++
 }
 
 // positioned answers the subscribe command of a positioned subscription. What the stream cannot say is an error that SDKs try

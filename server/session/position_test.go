@@ -149,7 +149,7 @@ func TestServerSideSubscriptionsRecoverAtConnect(t *testing.T) {
 		writer := n.join(wire.JSON, "")
 		writer.say("past:x", 1, 3)
 		c := n.accept(Handshake{})
-		c.send(`{"id":1,"connect":{"token":"`+w.token("42", 0, "past:x", "live")+`","subs":{"past:x":{"recover":true,"offset":1,"epoch":"e1"},"past:y":{"recover":true}}}}`)
+		c.send(`{"id":1,"connect":{"token":"` + w.token("42", 0, "past:x", "live") + `","subs":{"past:x":{"recover":true,"offset":1,"epoch":"e1"},"past:y":{"recover":true}}}}`)
 		c.wantReply("with what was missed", `{"id":1,"connect":{"client":"ID","ping":25,"pong":true,"subs":{"live":{},"past:x":`+
 			`{"recoverable":true,"positioned":true,"epoch":"e1","offset":1,"recovered":true,"was_recovering":true,"publications":[`+pubs(2, 3)+`]}}}}`)
 		writer.say("past:x", 4, 4)
@@ -328,5 +328,36 @@ func TestDeltasFollowAWholePublication(t *testing.T) {
 		e.wantPush("has no base yet", `{"channel":"delta:x","pub":{"data":`+whole(4)+`,"offset":4,`+info+`}}`)
 		say(5)
 		e.wantPush("has one now", `{"channel":"delta:x","pub":{"data":`+difference(5)+`,"offset":5,"delta":true,`+info+`}}`)
+	})
+}
+
+// Publications do not wait for each other's acknowledgement, and everything else waits for all of them.
+func TestPublicationsAreStoredSideBySideAndAnsweredInOrder(t *testing.T) {
+	inWorld(t, remembering(setup{}), func(w *world) {
+		n := w.nodes[0]
+		c := n.join(wire.JSON, "42")
+		w.store.hold = true
+		c.send(`{"id":2,"publish":{"channel":"past:x","data":1}}`, `{"id":3,"publish":{"channel":"past:y","data":2}}`, `{"id":4,"publish":{"channel":"past:x","data":3}}`,
+			`{"id":5,"publish":{"channel":"nowhere:x","data":4}}`, `{"id":6,"publish":{"channel":"past:x","data":5}}`, `{"id":7,"subscribe":{"channel":"live"}}`)
+		c.send(`{"id":8,"publish":{"channel":"live","data":6}}`)
+		n.service.Unsubscribe(Target{User: "42"}, "live", wire.UnsubscribeByServer)
+		c.wantNothing("nothing is stored")
+		if got := len(w.store.held); got != 3 {
+			t.Fatalf("%d publications on their way, want 3", got)
+		}
+		w.store.release(1)
+		c.wantNothing("the second alone")
+		w.store.release(0)
+		c.wantReply("the first", `{"id":2,"publish":{}}`)
+		c.wantReply("and the second", `{"id":3,"publish":{}}`)
+		c.wantNothing("not the third")
+		w.store.hold = false
+		w.store.release(2)
+		c.wantReply("the third", `{"id":4,"publish":{}}`)
+		c.wantReply("an error in its place", `{"id":5,"error":{"code":102,"message":"unknown channel"}}`)
+		c.wantReply("one more", `{"id":6,"publish":{}}`)
+		c.wantReply("then the rest", `{"id":7,"subscribe":{}}`)
+		c.wantReply("then the rest", `{"id":8,"publish":{}}`)
+		c.wantPush("heard", `{"channel":"live","pub":{"data":6,"info":{"user":"42","client":"ID"}}}`)
 	})
 }

@@ -64,14 +64,10 @@ func (s *Session) publishNow(t *turn, id uint32, ch *channel.Channel, name strin
 		m.Info = s.info(s.find(name))
 		p.Meta = &m
 	}
-	err := v.parts.History.Publish(&p, func(_ history.Position, err error) {
-		s.goOn(func(t *turn) { t.published(id, err) })
-	})
-	if err != nil {
-		t.published(id, err)
-		return
+	done := s.storing(id)
+	if err := v.parts.History.Publish(&p, func(_ history.Position, err error) { done(err) }); err != nil {
+		done(err)
 	}
-	s.waiting = &waiting{}
 }
 
 // published answers a publish command.

@@ -168,14 +168,14 @@ func (s *Session) expire(t *turn) {
 	switch {
 	case s.has(clientRefresh) || hook == nil:
 		s.disconnect(t, wire.CloseExpired)
-	case s.waiting != nil: // one answer at a time
-		s.expireAt = v.after(time.Second)
 	default:
-		q := s.peer()
 		s.expireAt = v.after(v.cfg.RefreshRetry)
-		s.ask(t, 0, func(ctx context.Context) func(*turn) {
-			a, err := hook(ctx, &q)
-			return func(t *turn) { s.refreshedByHook(t, a, err) }
+		s.whenFree(t, func(t *turn) {
+			q := s.peer()
+			s.ask(t, 0, func(ctx context.Context) func(*turn) {
+				a, err := hook(ctx, &q)
+				return func(t *turn) { s.refreshedByHook(t, a, err) }
+			})
 		})
 	}
 }
@@ -226,10 +226,6 @@ func (s *Session) expireSubs(t *turn, now tick) {
 }
 
 func (s *Session) renewSub(t *turn, u *subscription) {
-	if s.waiting != nil {
-		u.expireAt = s.service.after(time.Second)
-		return
-	}
 	u.expireAt = s.service.after(s.service.cfg.RefreshRetry)
 	ch, _ := s.service.rules.Load().Lookup(u.name)
 	q := &SubRefreshCall{Peer: s.peer(), Channel: u.name}
@@ -237,9 +233,11 @@ func (s *Session) renewSub(t *turn, u *subscription) {
 		q.Proxy = ch.Namespace.SubRefreshProxyName
 	}
 	hook := s.service.parts.Hooks.SubRefresh
-	s.ask(t, 0, func(ctx context.Context) func(*turn) {
-		a, err := hook(ctx, q)
-		return func(t *turn) { s.subRefreshedByHook(t, q.Channel, a, err) }
+	s.whenFree(t, func(t *turn) {
+		s.ask(t, 0, func(ctx context.Context) func(*turn) {
+			a, err := hook(ctx, q)
+			return func(t *turn) { s.subRefreshedByHook(t, q.Channel, a, err) }
+		})
 	})
 }
 

@@ -72,13 +72,6 @@ type extra struct {
 	trusted     bool
 }
 
-// waiting is what was said while an answer was awaited.
-type waiting struct {
-	frames [][]byte
-	bytes  int
-	later  []func(*turn) // what the server wants, see whenFree
-}
-
 // Open gives the client its time for a connect command. Called once, before Message.
 func (s *Session) Open() {
 	s.service.stat(s).Opened.Add(1)
@@ -92,7 +85,7 @@ func (s *Session) Message(_ wire.Opcode, p []byte) error {
 	case s.state == over:
 	case string(p) == s.mode.pong:
 		s.pong()
-	case s.waiting != nil:
+	case s.waiting.busy():
 		s.keep(p)
 	default:
 		t := begin(s)
@@ -100,17 +93,6 @@ func (s *Session) Message(_ wire.Opcode, p []byte) error {
 		t.end()
 	}
 	return nil
-}
-
-// keep stores what the client says while an answer is awaited.
-func (s *Session) keep(p []byte) {
-	w := s.waiting
-	w.bytes += len(p)
-	if w.bytes > s.service.cfg.MaxPending {
-		s.disconnect(nil, wire.CloseTooManyRequests)
-		return
-	}
-	w.frames = append(w.frames, append([]byte(nil), p...))
 }
 
 // read carries out the commands of a frame, until an answer must be awaited.
@@ -127,12 +109,12 @@ func (s *Session) read(t *turn, frame []byte) {
 			s.disconnect(t, bad.Code)
 			return
 		}
-		if t.command.Method != wire.MethodSubscribe && len(t.joining) > 0 && !t.commit() { // it may be about these channels
-			s.keep(before)
+		if t.command.Method != wire.MethodSubscribe && len(t.joining) > 0 && !t.commit() || !s.inStep(&t.command) {
+			s.keep(before) // it may be about channels that are not entered yet, or has to be answered behind others
 			return
 		}
 		s.carryOut(t, &t.command)
-		if s.waiting != nil {
+		if s.waiting.busy() {
 			if rest := t.reader.Rest(); len(rest) > 0 {
 				s.keep(rest)
 			}

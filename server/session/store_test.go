@@ -19,6 +19,8 @@ type memoryStore struct {
 	road    []history.Message // republished, not yet delivered
 	lost    bool              // what is republished gets lost
 	ids     map[string]uint64
+	hold    bool // acknowledgements wait for release
+	held    []func()
 }
 
 type stored struct {
@@ -115,10 +117,23 @@ func (m *memoryStore) Store(p *history.StorePublication) error {
 			Channel: p.Channel, Namespace: p.Namespace, Data: e.Data, Meta: e.Meta, Binary: e.Binary, Offset: m.last, Previous: previous, Time: e.Time,
 		})
 	}
-	if p.Done != nil {
-		go p.Done(history.Stored{Offset: m.last, Epoch: m.epoch})
+	outcome := history.Stored{Offset: m.last, Epoch: m.epoch}
+	switch done := p.Done; {
+	case done == nil:
+	case m.hold:
+		m.held = append(m.held, func() { done(outcome) })
+	default:
+		go done(outcome)
 	}
 	return nil
+}
+
+// release acknowledges one of the publications that are held.
+func (m *memoryStore) release(i int) {
+	m.mu.Lock()
+	done := m.held[i]
+	m.mu.Unlock()
+	done()
 }
 
 func (m *memoryStore) StoreOnce(_, id string, done func(history.Stored)) error {

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"strings"
 	"sync"
 
@@ -65,7 +64,7 @@ func (t *turn) join(e entry) {
 // commit sends the replies gathered so far, then lets the subscriptions they confirm into the hub. False: that has to wait for
 // NATS, and so has what the client says next.
 func (t *turn) commit() bool {
-	if len(t.fresh) > 0 && t.s.state != over && t.s.waiting == nil {
+	if len(t.fresh) > 0 && t.s.state != over {
 		t.await()
 		return false
 	}
@@ -101,7 +100,7 @@ func (t *turn) await() {
 	clear(t.joining)
 	clear(t.fresh)
 	t.out, t.joining, t.fresh = t.out[:0], t.joining[:0], t.fresh[:0]
-	s.waiting = &waiting{}
+	s.wait().left++
 	v.parts.Confirm(func(err error) {
 		for _, interest := range fresh {
 			if err == nil {
@@ -111,16 +110,10 @@ func (t *turn) await() {
 		if err != nil {
 			v.stat(s).Unconfirmed.Add(1)
 		}
-		s.goOn(func(t *turn) { t.out, t.joining = append(t.out, out...), append(t.joining, joining...) })
+		s.goOn(func(w *waiting) {
+			w.before = func(t *turn) { t.out, t.joining = append(t.out, out...), append(t.joining, joining...) }
+		})
 	})
-}
-
-// goOn posts what comes after an answer that was awaited. An owner without room for it has no room for its client: the client
-// would wait for ever.
-func (s *Session) goOn(then func(*turn)) {
-	if !s.conn.Post(func() { s.resume(then) }) {
-		s.conn.Close(wire.CloseServerError, wire.CloseServerError.Reason())
-	}
 }
 
 func (t *turn) send() {
@@ -178,70 +171,6 @@ func (t *turn) record(r []byte) {
 	}
 	t.out = append(t.out, r...)
 	t.room()
-}
-
-// ask hands work to the requests pool; what it returns goes on as the session's owner. Until then commands wait. False, and
-// error 111 to command id if there is one, if the pool is full. work must not touch the session.
-func (s *Session) ask(t *turn, id uint32, work func(context.Context) func(*turn)) bool {
-	timeout := s.service.cfg.RequestTimeout
-	s.waiting = &waiting{}
-	accepted := s.service.parts.Requests.Go(func() {
-		posted := false
-		defer func() {
-			if !posted { // a panic, or an owner with no room: the client would wait for ever
-				s.conn.Close(wire.CloseServerError, wire.CloseServerError.Reason())
-			}
-		}()
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		then := work(ctx)
-		posted = s.conn.Post(func() { s.resume(then) })
-	})
-	if !accepted {
-		s.waiting = nil
-		s.service.stat(s).RequestsFull.Add(1)
-	}
-	if !accepted && id != 0 {
-		t.fail(id, wire.ErrorTooManyRequests)
-	}
-	return accepted
-}
-
-// resume goes on with an answer, then with what the server and the client wanted meanwhile.
-func (s *Session) resume(then func(*turn)) {
-	if s.state == over {
-		return
-	}
-	w := s.waiting
-	s.waiting = nil
-	t := begin(s)
-	defer t.end()
-	then(t)
-	for _, f := range w.later {
-		s.whenFree(t, f)
-	}
-	for _, frame := range w.frames {
-		switch {
-		case s.state == over:
-			return
-		case s.waiting != nil:
-			s.keep(frame)
-		default:
-			s.read(t, frame)
-		}
-	}
-}
-
-// whenFree runs f, which changes what the client is told about channels, at once, or when the answer that is awaited has been
-// given: it may be about the same channel.
-func (s *Session) whenFree(t *turn, f func(*turn)) {
-	if s.waiting == nil && s.state == connected && !t.commit() || s.waiting != nil {
-		s.waiting.later = append(s.waiting.later, f)
-		return
-	}
-	if s.state == connected {
-		f(t)
-	}
 }
 
 // keepText makes a string of a command outlive it.
