@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -137,10 +138,11 @@ func BenchmarkInterestChurn(b *testing.B) {
 }
 
 // BenchmarkMemoryPerChannel is the heap that one channel of interest costs, with names of 20 bytes:
-// broker+client+server in one process, and with the server in another process broker+client alone.
+// broker+client+server in one process, and with the server in another process broker+client alone, with a subscription for each and
+// with one for all (WideInterest).
 func BenchmarkMemoryPerChannel(b *testing.B) {
 	const channels = 100_000
-	for _, where := range []string{"embedded", "remote"} {
+	for _, where := range []string{"embedded", "remote", "embedded,wide"} {
 		b.Run(where, func(b *testing.B) {
 			for b.Loop() {
 				n := memoryNode(b, where)
@@ -172,11 +174,16 @@ func cpuTime() time.Duration {
 
 func memoryNode(b *testing.B, where string) *broker.NATS {
 	b.Helper()
-	if where == "embedded" {
-		return benchNode(b, false, broker.Limits{}, func(broker.Message) {})
+	limits := broker.Limits{WideInterest: math.MaxInt}
+	switch where {
+	case "embedded,wide":
+		limits.WideInterest = 1
+		fallthrough
+	case "embedded":
+		return benchNode(b, false, limits, func(broker.Message) {})
 	}
 	c := startChild(b)
-	return connect(b, broker.Config{URLs: []string{"nats://" + c.addr}}, func(broker.Message) {})
+	return connect(b, broker.Config{URLs: []string{"nats://" + c.addr}, Limits: limits}, func(broker.Message) {})
 }
 
 func heap() runtime.MemStats {
@@ -185,4 +192,35 @@ func heap() runtime.MemStats {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m
+}
+
+// BenchmarkUnwantedMessage is the price of a message that nobody here wants, as a whole and in CPU time of this process: heard by
+// the wide subscription, beside one that the NATS server keeps to itself, and one that is wanted.
+func BenchmarkUnwantedMessage(b *testing.B) {
+	for _, c := range []struct {
+		name, channel string
+		wide          int
+	}{{"kept by the server", "nobodys", math.MaxInt}, {"heard for nothing", "nobodys", 1}, {"wanted, wide", "second", 1}, {"wanted, own", "second", math.MaxInt}} {
+		b.Run(c.name, func(b *testing.B) {
+			n := benchNode(b, false, broker.Limits{WideInterest: c.wide}, func(broker.Message) {})
+			n.Subscribe("first")
+			n.Subscribe("second")
+			syncNode(b, n)
+			data := make([]byte, 128)
+			cpu, i := cpuTime(), 0
+			for b.Loop() {
+				if err := n.Publish(c.channel, data, false); err != nil {
+					b.Fatal(err)
+				}
+				if i++; i%4096 == 0 {
+					syncNode(b, n)
+				}
+			}
+			syncNode(b, n)
+			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			if st := n.Stats(); st.Lost[broker.LostReaderFull] > 0 {
+				b.Errorf("%+v", st)
+			}
+		})
+	}
 }

@@ -129,6 +129,10 @@ type Limits struct {
 	// from each of 10,000 clients fits, on one channel. nats.go cannot bound a shared channel by bytes, so the
 	// worst case is Readers x ReaderMessages x the server's maximum payload; the usual one is a few MiB.
 	ReaderMessages int
+	// WideInterest is the number of channels from which on new ones are heard by one NATS subscription on all of Throng's
+	// channels, instead of one each: that saves about 1,000 bytes for each, most of it in the NATS server, and costs a look at
+	// every message of the whole cluster. Back at half of it. Default 50,000, which is 50 MB; math.MaxInt for never.
+	WideInterest int
 }
 
 const (
@@ -138,6 +142,7 @@ const (
 	defaultQueueMessages   = 65536
 	defaultQueueBytes      = 16 << 20
 	defaultReaderMessages  = 16384
+	defaultWideInterest    = 50_000
 )
 
 func (l *Limits) setDefaults() {
@@ -151,6 +156,7 @@ func (l *Limits) setDefaults() {
 		{&l.QueueBytes, defaultQueueBytes},
 		{&l.Readers, runtime.GOMAXPROCS(0)},
 		{&l.ReaderMessages, defaultReaderMessages},
+		{&l.WideInterest, defaultWideInterest},
 	} {
 		if *f.field == 0 {
 			*f.field = f.value
@@ -170,7 +176,7 @@ func (l *Limits) validate() error {
 		{"QueueMessages", l.QueueMessages},
 		{"QueueBytes", l.QueueBytes},
 		{"Readers", l.Readers},
-		{"ReaderMessages", l.ReaderMessages},
+		{"ReaderMessages", l.ReaderMessages}, {"WideInterest", l.WideInterest},
 	} {
 		errs = append(errs, checkCount(f.name, f.value))
 	}

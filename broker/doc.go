@@ -26,13 +26,14 @@
 //	pump          | 1                | writes to the NATS socket                         | on the socket, WriteTimeout
 //	confirmer     | 1                | the PING that confirms what was written            | for one round trip
 //	reader        | Limits.Readers   | one delivery channel each                          | in Handler (back-pressure)
+//	sorter        | 1, once needed   | messages of the wide subscription (wide.go)       | no
 //	nats.go's own | 3 or 4           | socket reads, its write buffer, callbacks, reconnect | -
 //	manager       | 1 with Streams   | what streams are like; creates and watches them   | on JetStream's API
 //	sweeper       | 1 with Streams   | publications that NATS does not acknowledge       | in StorePublication.Done
 //	nats.go's own | 3 with Streams   | acknowledgements, answers to reads, advisories    | in Done and OnDoubt
 //
 // Callers (epoll pollers) touch only the queue's leaf mutex and atomics: nothing on their side blocks. There is no
-// goroutine and no timer per channel.
+// goroutine and no timer per channel. Beyond Limits.WideInterest channels there is no NATS subscription per channel either (wide.go).
 //
 // # Where a publication can be lost, each with a counter
 //
@@ -50,7 +51,8 @@
 // # Lock order
 //
 // All mutexes of the package are leaves: none is held while another is taken or while nats.go is called, except
-// dropLog.mu, under which nats.go's per-subscription mutex is taken to read a counter.
+// dropLog.mu, under which nats.go's per-subscription mutex is taken to read a counter, and natives.mu, under which the
+// publisher subscribes.
 //
 // Source: nats.go v1.55.0 and nats-server v2.15.2, the versions whose code the comments here refer to; the NATS
 // client protocol, https://docs.nats.io/reference/reference-protocols/nats-protocol.

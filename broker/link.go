@@ -174,14 +174,19 @@ func (n *NATS) onLameDuck(conn *nats.Conn) {
 
 func (n *NATS) onAsyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
-		n.count.slowConsumer.Add(1)
 		n.drops.watch(sub)
-		if s := n.streams.Load(); s != nil {
-			s.tellDoubt("")
-		}
-		n.events.event(slog.LevelWarn, "messages dropped: Handler is slower than NATS", "subject", sub.Subject)
+		n.overflowed(sub.Subject)
 		return
 	}
 	n.count.asyncErrors.Add(1)
 	n.events.event(slog.LevelWarn, "NATS reported an error", "err", err)
+}
+
+// overflowed is told when messages begin to be dropped because nobody takes them fast enough.
+func (n *NATS) overflowed(subject string) {
+	n.count.slowConsumer.Add(1)
+	if s := n.streams.Load(); s != nil {
+		s.tellDoubt("")
+	}
+	n.events.event(slog.LevelWarn, "messages dropped: Handler is slower than NATS", "subject", subject)
 }

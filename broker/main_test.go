@@ -153,6 +153,14 @@ func TestNATSOverTCPKeepsTheContract(t *testing.T) {
 	})
 }
 
+func TestNATSWithOneSubscriptionForAllKeepsTheContract(t *testing.T) {
+	brokertest.Test(t, func(t *testing.T, o brokertest.Options) *brokertest.Pair {
+		s := startServer(t, "")
+		o.Limits.WideInterest = 1
+		return natsPair(t, s, broker.Config{Server: s}, o)
+	})
+}
+
 func natsPair(t *testing.T, s *natsServer, cfg broker.Config, o brokertest.Options) *brokertest.Pair {
 	cfg.Limits = o.Limits
 	return &brokertest.Pair{A: connect(t, cfg, o.A), B: connect(t, cfg, o.B), Cut: s.stop, Heal: s.start}

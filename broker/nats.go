@@ -34,6 +34,7 @@ type NATS struct {
 	count   counters
 	streams atomic.Pointer[Streams] // set once, by Streams
 
+	wide    atomic.Pointer[wide] // nil until there were many channels
 	native  atomic.Pointer[Native]
 	natives natives
 
@@ -229,6 +230,9 @@ func (n *NATS) Sync(ctx context.Context) error {
 	}
 	select {
 	case err := <-f.answer:
+		if w := n.wide.Load(); w != nil && err == nil {
+			return w.settle(ctx)
+		}
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -245,6 +249,10 @@ func (n *NATS) Stats() Stats {
 	s.QueueMessages, s.QueueBytes = int(n.queue.messages.Load()), int(n.queue.bytes.Load())
 	s.ReaderMessages = n.readers.waiting()
 	s.NativeInterest = n.natives.count()
+	if w := n.wide.Load(); w != nil {
+		s.WideInterest, s.Unwanted = int(w.heard.Load()), w.unwanted.Load()
+		s.Interest += s.WideInterest
+	}
 	return s
 }
 
@@ -369,6 +377,9 @@ func (n *NATS) teardown() {
 	}
 	n.link.up.Store(false)
 	n.count.interest.Store(0)
+	if w := n.wide.Load(); w != nil {
+		w.finish()
+	}
 	n.readers.finish()
 	n.readers.wait()
 	close(n.done)

@@ -17,6 +17,7 @@ type publisher struct {
 	n        *NATS
 	conn     *nats.Conn
 	interest map[string]*nats.Subscription // in force at NATS, nil where refused; keys share the subject's memory where nothing is escaped
+	wide     wideInterest
 	subjects subjects
 	binary   nats.Msg // reused, as meta is: nats.go copies what it publishes
 	meta     nats.Msg
@@ -66,11 +67,14 @@ func (p *publisher) turn() (last bool) {
 		p.n.confirm.begin()
 		if p.n.recheck.Swap(false) {
 			p.recheck()
+			p.recheckWide()
 		}
 		if p.n.remap.Swap(false) {
 			p.remap()
 		}
 		p.reconcile(b.changes)
+		p.settleWide()
+		p.n.count.interest.Store(int64(len(p.interest)))
 		p.publish(b.items)
 	} else {
 		p.discard(b.items, LostDisconnected, ErrDisconnected)
@@ -94,8 +98,10 @@ func (p *publisher) reconcile(changes map[string]bool) {
 			p.end(sub)
 			delete(p.interest, channel)
 		}
+		if !wanted {
+			p.unwide(channel)
+		}
 	}
-	p.n.count.interest.Store(int64(len(p.interest)))
 	trySignal(p.n.confirm.kick)
 }
 
@@ -122,6 +128,10 @@ func (p *publisher) subscribe(channel string) {
 		p.n.events.event(slog.LevelError, "interest in a channel ignored: it stands for a subject that this node may not use", "channel", channel)
 	case subject.native:
 		sub, err = p.n.natives.subscribe(nativeSub{channel, subject.wildcard}, begin)
+	case p.bornWide():
+		delete(p.interest, channel)
+		p.wide.join = append(p.wide.join, channel)
+		return
 	default:
 		if sub, err = begin(); err == nil {
 			channel = p.n.codec.sharedKey(channel, subject.text)
@@ -143,6 +153,7 @@ func (p *publisher) remap() {
 	if before == nil && p.subjects.native == nil {
 		return
 	}
+	p.remapWide()
 	for channel, sub := range p.interest {
 		if sub != nil && p.subjects.make(channel).text == sub.Subject {
 			continue
@@ -170,7 +181,6 @@ func (p *publisher) recheck() {
 			p.subscribe(channel)
 		}
 	}
-	p.n.count.interest.Store(int64(len(p.interest)))
 }
 
 func (p *publisher) publish(items []item) {

@@ -48,10 +48,12 @@ type Stats struct {
 	SlowConsumer              uint64                 // times a channel of this node began to overflow its reader, or NATS cut this node as slow
 	AsyncErrors               uint64                 // errors NATS reported outside any call (permissions and the like); see the log
 	LameDuck                  uint64                 // times the connected server announced its shutdown
+	Unwanted                  uint64                 // messages of channels that the wide subscription heard for nothing
 
 	Connected                 bool
 	MaxPayload                int64 // bytes; 0 until first connected
 	Interest                  int   // channels in force at NATS
+	WideInterest              int   // of Interest: heard by the one wide subscription
 	NativeInterest            int   // of Interest: on subjects of others
 	InterestPending           int   // changes not yet passed to NATS
 	QueueMessages, QueueBytes int   // accepted, not yet written

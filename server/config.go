@@ -36,6 +36,7 @@ type Config struct {
 	PublishQueueBytes   int
 	ReaderQueue         int
 	InterestLinger      time.Duration
+	WideInterest        int // 0: never
 	HubShards           int
 	HubMailbox          int
 	HubBatchBytes       int

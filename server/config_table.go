@@ -221,6 +221,8 @@ func fanoutOptions(c *Config) []option {
 			why: "Frames of one channel joined into one write per client; the largest gain under load."},
 		{name: "interest-linger", def: "2s", unit: "duration", value: durationValue{&c.InterestLinger, span{ms, 3600 * sec, false}, 0},
 			why: "How long a channel's NATS subscription outlives its last client, so that reconnects do not flap it."},
+		{name: "wide-interest", def: "50000", unit: "channels", value: intValue{&c.WideInterest, span{1, math.MaxInt32, true}},
+			why: "Channels above which new ones share one NATS subscription: saves about 1KiB each, costs a look at every message of the cluster. 0 = never."},
 		{name: "publish-queue-messages", def: "65536", unit: "messages", value: intValue{&c.PublishQueueCount, span{1, 16 * mib, false}},
 			why: "Messages waiting for NATS; when full, publishers are told busy and the loss is counted."},
 		{name: "publish-queue-bytes", def: "16MiB", unit: "bytes", value: sizeValue{&c.PublishQueueBytes, span{4 * kib, 16 * gib, false}},

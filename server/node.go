@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -106,7 +107,7 @@ func (n *node) startBroker() (err error) {
 	c := n.cfg
 	bc := broker.Config{
 		URLs: c.NATSURLs, Name: "throng " + c.NodeID, Prefix: c.NATSPrefix, CredsFile: c.NATSCreds, Logger: n.log,
-		Limits: broker.Limits{QueueMessages: c.PublishQueueCount, QueueBytes: c.PublishQueueBytes, ReaderMessages: c.ReaderQueue},
+		Limits: broker.Limits{QueueMessages: c.PublishQueueCount, QueueBytes: c.PublishQueueBytes, ReaderMessages: c.ReaderQueue, WideInterest: cmp.Or(c.WideInterest, math.MaxInt)},
 	}
 	if c.Embedded() {
 		n.embedded, err = broker.StartEmbedded(broker.EmbeddedConfig{
