@@ -79,7 +79,7 @@ func (n *node) receive(m broker.Message) {
 			return
 		}
 		if m.Meta == "" || !n.members.Receive(m.Channel, m.Meta) {
-			n.hub.Receive(p, m.Meta)
+			n.receiveUnstored(p, m.Meta)
 		}
 		return
 	}
@@ -91,6 +91,16 @@ func (n *node) receive(m broker.Message) {
 		Channel: m.Channel, Namespace: m.Namespace, Data: m.Data, Meta: m.Meta, Binary: m.Binary,
 		Offset: m.Offset, Previous: m.Previous, Time: m.Time,
 	})
+}
+
+// receiveUnstored delivers what no stream holds. On a channel with history, where that is one of skip_history, deltas must know.
+func (n *node) receiveUnstored(p hub.Publication, meta string) {
+	past := n.pastReady.Load()
+	if past == nil {
+		n.hub.Receive(p, meta)
+		return
+	}
+	past.Unstored(p.Channel, func() { n.hub.Receive(p, meta) })
 }
 
 // streamStore is the broker's streams as history wants them: the two packages do not know each other.

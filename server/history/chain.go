@@ -61,13 +61,13 @@ func (v *Service) Receive(m Message) {
 		return
 	}
 	v.n.received.Add(1)
-	l := v.find(m.Channel)
 	e := v.understand(m.Channel, &StoredMessage{Offset: m.Offset, Time: m.Time, Data: m.Data, Meta: m.Meta, Binary: m.Binary})
 	e.previous = m.Previous
 	if m.Offset == 0 {
-		v.receiveLive(l, m.Meta, &e)
+		v.receiveLive(m.Meta, &e)
 		return
 	}
+	l := v.find(m.Channel)
 	if l == nil {
 		if !e.silent {
 			v.parts.Hub.Deliver(e.pub)
@@ -78,7 +78,7 @@ func (v *Service) Receive(m Message) {
 }
 
 // receiveLive delivers what is not stored: joins, leaves, and publications of channels without history or in spite of it.
-func (v *Service) receiveLive(l *Line, line string, e *incoming) {
+func (v *Service) receiveLive(line string, e *incoming) {
 	kind := e.pub.Meta.Kind
 	if e.silent && kind != wire.KindJoin && kind != wire.KindLeave {
 		return
@@ -86,14 +86,23 @@ func (v *Service) receiveLive(l *Line, line string, e *incoming) {
 	if line == "" {
 		e.pub.Meta = nil
 	}
-	if l != nil && kind == wire.KindPublication {
-		l.order.Lock() // a repair may be delivering, and must know that the base of its next delta is gone
-		defer l.order.Unlock()
-		l.mu.Lock()
-		l.full = true
-		l.mu.Unlock()
+	v.Unstored(e.pub.Channel, func() { v.parts.Hub.Deliver(e.pub) })
+}
+
+// Unstored has deliver hand a message of channel to the hub that is not stored. Subscribers then no longer have what the line's
+// next delta would be made against, so that one is left out; meanwhile nothing of the line is delivered. For who knows already
+// that a message is not stored, instead of Receive; called as that.
+func (v *Service) Unstored(channel string, deliver func()) {
+	if v.n.lines.Load() > 0 {
+		if l := v.find(channel); l != nil {
+			l.order.Lock()
+			defer l.order.Unlock()
+			l.mu.Lock()
+			l.full = true
+			l.mu.Unlock()
+		}
 	}
-	v.parts.Hub.Deliver(e.pub)
+	deliver()
 }
 
 func (l *Line) receive(e *incoming) {
