@@ -89,7 +89,8 @@ type StreamsConfig struct {
 	// AckTimeout is how long a stored publication may wait for its acknowledgement, from its acceptance on. Default 2 s:
 	// a client is told in time to try again (reliability.md F18).
 	AckTimeout time.Duration
-	// MaxPending bounds the publications that wait for an acknowledgement; beyond it ErrBusy. Default 65,536, as
+	// MaxPending bounds the publications that wait for an acknowledgement; beyond it ErrBusy, as while those of the same
+	// stream take longer than half of AckTimeout. Default 65,536, as
 	// Limits.QueueMessages: more than a second of full speed.
 	MaxPending int
 	// ReadTimeout bounds one question to JetStream, beside the caller's context. Default 2 s.

@@ -98,17 +98,17 @@ func TestRepublishedByOthersIsNotOurs(t *testing.T) {
 }
 
 func TestTableAnswersEachOnceInOrderOfAge(t *testing.T) {
-	table := newAckTable(3, time.Second)
+	table, to := newAckTable(3, time.Second), &stream{}
 	begun := time.Now()
 	var all []*storing
 	for i := range 3 {
-		p := &storing{accepted: begun.Add(time.Duration(i) * 100 * time.Millisecond)}
+		p := &storing{to: to, accepted: begun.Add(time.Duration(i) * 100 * time.Millisecond)}
 		if err := table.add(p); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, p)
 	}
-	if err := table.add(&storing{}); !errors.Is(err, ErrBusy) {
+	if err := table.add(&storing{to: to}); !errors.Is(err, ErrBusy) {
 		t.Errorf("a fourth of three: %v", err)
 	}
 	late, again := table.overdue(begun.Add(1050 * time.Millisecond))
@@ -127,11 +127,30 @@ func TestTableAnswersEachOnceInOrderOfAge(t *testing.T) {
 	if left := table.close(); len(left) != 1 || left[0] != all[1] || table.len() != 0 {
 		t.Errorf("%d left", len(left))
 	}
-	if err := table.add(&storing{}); !errors.Is(err, ErrClosed) {
+	if err := table.add(&storing{to: to}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after close: %v", err)
 	}
 	if late, again := table.overdue(begun.Add(time.Hour)); len(late) != 0 || again != 0 {
 		t.Errorf("%d overdue of none, again in %v", len(late), again)
+	}
+}
+
+func TestSlowAcknowledgementsTurnPublicationsAwayWhileOthersWait(t *testing.T) {
+	table, slow, quick := newAckTable(100, time.Second), &stream{}, &stream{}
+	p := &storing{to: slow}
+	if err := table.add(p); err != nil {
+		t.Fatal(err)
+	}
+	slow.lag.Store(int64(600 * time.Millisecond))
+	if err := table.add(&storing{to: slow}); !errors.Is(err, ErrBusy) {
+		t.Errorf("behind one that waits: %v", err)
+	}
+	if err := table.add(&storing{to: quick}); err != nil {
+		t.Errorf("another stream: %v", err)
+	}
+	table.remove(p)
+	if err := table.add(&storing{to: slow}); err != nil {
+		t.Errorf("alone: %v", err)
 	}
 }
 

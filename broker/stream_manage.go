@@ -85,10 +85,10 @@ func (s *Streams) halt() {
 // end answers what is left. nats.go's connection is closed.
 func (s *Streams) end() {
 	s.answerAll(s.acks.close(), fmt.Errorf("%w: %w", ErrUnconfirmed, ErrClosed))
+	s.ends.Wait() // the last acknowledgements still want to know the epoch
 	for _, st := range s.all() {
 		st.become(streamState{why: ErrClosed})
 	}
-	s.ends.Wait()
 }
 
 func (s *Streams) newLink() {

@@ -52,9 +52,12 @@ func (t *ackTable) add(p *storing) error {
 	if t.closed {
 		return ErrClosed
 	}
-	if len(t.waiting) >= t.max {
+	// Where acknowledgements take long, what is queued behind would be overdue when it is stored: everything would be stored
+	// and nothing confirmed. Who comes now is told while there is time.
+	if len(t.waiting) >= t.max || p.to.waiting > 0 && p.to.lag.Load() > int64(t.wait/2) {
 		return ErrBusy
 	}
+	p.to.waiting++
 	t.lastID++
 	p.id = t.lastID
 	t.waiting[p.id] = p
@@ -149,6 +152,7 @@ func (t *ackTable) close() (left []*storing) {
 // unlink removes p. The caller holds mu.
 func (t *ackTable) unlink(p *storing) {
 	delete(t.waiting, p.id)
+	p.to.waiting--
 	if p.prev == nil {
 		t.first = p.next
 	} else {

@@ -28,6 +28,8 @@ type stream struct {
 	urgent     atomic.Bool   // the manager is to look at once
 	unsure     atomic.Int32  // looks to follow soon: JetStream tells of a deletion before it is done
 	full       atomic.Int64  // when a publication was last refused for want of room; Unix nanoseconds
+	lag        atomic.Int64  // how long the latest acknowledgement took, AckTimeout if it did not come; nanoseconds
+	waiting    int           // publications in the table; under ackTable.mu
 	silent     atomic.Bool   // publications have gone unanswered since the last answer
 
 	// The manager's.

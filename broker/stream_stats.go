@@ -105,6 +105,7 @@ func (c *streamCounters) stored(p *storing, r *Stored) {
 		return
 	}
 	took := time.Since(p.accepted)
+	p.to.lag.Store(int64(took))
 	c.ackNanos.Add(int64(took))
 	c.ackBuckets[ackBucket(took)].Add(1)
 	switch {

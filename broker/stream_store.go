@@ -167,6 +167,7 @@ func (s *Streams) sweep() {
 		late, again := s.acks.overdue(time.Now())
 		for _, p := range late {
 			p.to.silent.Store(true)
+			p.to.lag.Store(int64(s.cfg.AckTimeout))
 		}
 		if len(late) > 0 {
 			s.answerAll(late, fmt.Errorf("%w within %v", ErrUnconfirmed, s.cfg.AckTimeout))
