@@ -83,7 +83,7 @@ test("a page goes on where the one before stopped reading, in the same epoch", (
 
 test("what is no message is not shown", () => {
   const r = room();
-  for (const data of [undefined, null, 1, "x", {}, { text: 1 }, { event: "name" }, []]) assert.equal(r.take({ data }, NOW), null);
+  for (const data of [undefined, null, 1, "x", {}, { text: 1 }, { event: "name" }, [], { text: " \n" }]) assert.equal(r.take({ data }, NOW), null);
   assert.equal(r.items.length, 0);
 });
 
@@ -101,6 +101,16 @@ test("a room keeps so much and no more", () => {
   for (let i = 1; i <= ITEMS_KEPT + 10; i++) r.take(pub(`m${i}`, i), NOW);
   assert.equal(r.items.length, ITEMS_KEPT);
   assert.equal(r.items[0].body, "m11");
+});
+
+test("a full room makes place by dropping what is oldest, whenever it was told", () => {
+  const r = room();
+  r.entered("e");
+  for (let i = 1; i <= ITEMS_KEPT; i++) r.take(pub(`m${i}`, 100 + i), NOW);
+  r.remember([pub("older", 5), pub("newer", 9000)], NOW);
+  assert.equal(r.items.length, ITEMS_KEPT);
+  assert.equal(r.items[0].body, "m2");
+  assert.equal(r.items.at(-1).body, "newer");
 });
 
 test("people are listed once, we first, however many connections they have", () => {

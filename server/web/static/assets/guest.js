@@ -17,6 +17,7 @@ export class Guest {
   #fetch;
   #store;
   #token = "";
+  #signed = "";
   #ids = [];
 
   // url: of the token desk. store: a SafeStorage.
@@ -32,6 +33,11 @@ export class Guest {
   // True for every id we have had in this browser.
   is(id) {
     return this.#ids.includes(id);
+  }
+
+  // The name of the last token, "" before the first of this page.
+  get signed() {
+    return this.#signed;
   }
 
   // A new token for name, under the id we have if this server knows it, else under a new one.
@@ -54,6 +60,7 @@ export class Guest {
       throw new GuestError("The server sent no token.", true);
     }
     this.#token = answer.token;
+    this.#signed = name;
     this.#ids = [...this.#ids.filter((id) => id !== answer.user), answer.user].slice(-IDS_KEPT);
     this.#store.set(STORE_KEY, JSON.stringify({ token: this.#token, ids: this.#ids }));
     return this.#token;

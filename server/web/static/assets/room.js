@@ -89,15 +89,19 @@ export class Room {
 
   // Takes a publication that just came, or was caught up with; null if it is known or nothing to show.
   take(publication, now) {
-    return this.#add(publication, now);
+    const item = this.#add(publication, now);
+    this.#trim();
+    return item;
   }
 
   // Takes what the server remembers, in any order. Returns how many were new.
   remember(publications, now) {
     const before = this.#items.length;
     for (const publication of publications) this.#add(publication, now, true);
+    const added = this.#items.length - before;
     this.#items.sort((a, b) => a.order - b.order); // stable: a notice stays behind what it came after
-    return this.#items.length - before;
+    this.#trim();
+    return added;
   }
 
   notice(text) {
@@ -108,7 +112,7 @@ export class Room {
   }
 
   #add({ data, info, offset, time }, now, remembered = false) {
-    if (typeof data?.text !== "string") return null;
+    if (typeof data?.text !== "string" || data.text.trim() === "") return null;
     const id = typeof data.id === "string" && data.id.length <= LONGEST_ID ? data.id : "";
     if (this.#offsets.has(offset) || this.#ids.has(id)) return null;
     if (offset) this.#offsets.add(offset);
@@ -121,7 +125,6 @@ export class Room {
     };
     this.#last = Math.max(this.#last, order);
     this.#items.push(item);
-    this.#trim();
     return item;
   }
 
@@ -132,10 +135,15 @@ export class Room {
   }
 
   #trim() {
-    for (const old of this.#items.splice(0, this.#items.length - ITEMS_KEPT)) {
+    for (const old of this.#items.splice(0, Math.max(0, this.#items.length - ITEMS_KEPT))) {
       this.#offsets.delete(old.offset);
       this.#ids.delete(old.id);
     }
+  }
+
+  // How many connections are here, for who need not know of how many people.
+  get connections() {
+    return this.#members.size;
   }
 
   // People, each once however many connections they have: [{ user, name, me }], ourselves first, then by name.

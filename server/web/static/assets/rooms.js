@@ -2,7 +2,7 @@
 // in guest.js; here they are put together and shown.
 
 import { Composer } from "./composer.js";
-import { $ } from "./dom.js";
+import { $, paced } from "./dom.js";
 import { Guest } from "./guest.js";
 import { LogView } from "./logview.js";
 import { friendlyName } from "./names.js";
@@ -23,7 +23,8 @@ const ECHO_TIMEOUT_MS = 10_000; // without an echo for this long a message is sh
 const LEAVE_NOTICE_MS = 4_000; // who is back by then has not left: a reload, a node that went down
 const PRESENCE_AGAIN_MS = 60_000; // joins and leaves are sent once and may get lost: the list is asked for now and then
 const QUIET_MS = 1_000; // screen readers are not told what is drawn within this time after a change of room
-const READ_EVERY_MS = 100;
+const DRAW_EVERY_MS = 100; // lists that change with every message or person, in a busy room
+const CROWD = 50; // with so many people here, who comes and goes is no news
 const PRESENCE_RETRY_MS = 5_000;
 const NOT_AVAILABLE = 108; // the channel has no history
 
@@ -80,7 +81,6 @@ class RoomsPage {
   #sign = Promise.resolve(); // the last change of our name, told to the server
   #state = State.stopped;
   #wasOpen = false;
-  #reading = null; // timer of #readSoon
   #seen = local.object("throng.chat.seen"); // room -> how far it was read, of rooms we are in
 
   #throng = new Throng({
@@ -89,6 +89,7 @@ class RoomsPage {
     getToken: () => this.#guest.token(this.#name),
     on: {
       state: (state, retryAt) => this.#showState(state, retryAt),
+      connected: () => this.#guest.signed !== this.#name && this.#resign(), // it changed while the token was on its way
       lost: () => this.#lost(),
       stopped: (how) => this.#stopped(how),
     },
@@ -121,6 +122,9 @@ class RoomsPage {
       people: { button: $("open-people"), panel: $("people-panel") },
     },
   });
+
+  #readPaced = paced(() => this.#read(), DRAW_EVERY_MS);
+  #drawPeoplePaced = paced(() => this.#drawPeople(), DRAW_EVERY_MS);
 
   get #seat() {
     return this.#seats.get(this.#current);
@@ -247,7 +251,7 @@ class RoomsPage {
       this.#log.message(item);
       this.#log.outgoing(outgoing.entries);
     }
-    this.#readSoon();
+    this.#readPaced();
   }
 
   // True if this was one of ours on its way.
@@ -263,7 +267,7 @@ class RoomsPage {
     const old = seat.room.heard(info);
     if (!old) return;
     this.#notice(seat, this.#guest.is(info.user) ? `You are now ${nameOf(info)}` : `${old} is now ${nameOf(info)}`);
-    this.#drawPeople();
+    this.#drawPeoplePaced();
   }
 
   async #askHistory(seat) {
@@ -288,9 +292,10 @@ class RoomsPage {
     seat.room.asked();
     try {
       seat.room.answered(await seat.subscription.presence());
-    } catch {
-      // Some node did not answer. The list stays as it is until one does.
-      setTimeout(() => this.#seats.get(seat.room.name) === seat && this.#askPresence(seat), PRESENCE_RETRY_MS);
+    } catch (error) {
+      // Some node did not answer. The list stays as it is until all do.
+      const again = () => this.#seats.get(seat.room.name) === seat && this.#askPresence(seat);
+      if (error.temporary) setTimeout(again, PRESENCE_RETRY_MS);
       return;
     }
     if (seat.room.name === this.#current) this.#drawPeople();
@@ -303,23 +308,23 @@ class RoomsPage {
     if (timer !== undefined) {
       clearTimeout(timer);
       leaving.delete(info.user);
-    } else if (fresh && !this.#guest.is(info.user)) {
+    } else if (fresh && !this.#guest.is(info.user) && room.connections <= CROWD) {
       this.#notice(seat, `${nameOf(info)} came in`);
     }
-    this.#drawPeople();
+    this.#drawPeoplePaced();
   }
 
   #went(seat, info) {
     const { room, leaving } = seat;
     const name = room.leave(info);
-    if (name && !this.#guest.is(info.user)) {
+    if (name && !this.#guest.is(info.user) && room.connections < CROWD) {
       clearTimeout(leaving.get(info.user));
       leaving.set(info.user, setTimeout(() => {
         leaving.delete(info.user);
         this.#notice(seat, `${name} left`);
       }, LEAVE_NOTICE_MS));
     }
-    this.#drawPeople();
+    this.#drawPeoplePaced();
   }
 
   #troubled(seat, words) {
@@ -439,14 +444,6 @@ class RoomsPage {
     document.title = `${unread > 0 ? `(${unread}) ` : ""}#${this.#current} · Throng`;
   }
 
-  // For what comes with every message: in a busy room the list is drawn now and then.
-  #readSoon() {
-    this.#reading ??= setTimeout(() => {
-      this.#reading = null;
-      this.#read();
-    }, READ_EVERY_MS);
-  }
-
   // Somebody looks at the current room, unless the page is hidden.
   #read() {
     const { room } = this.#seat;
@@ -508,11 +505,15 @@ class RoomsPage {
       const changed = name !== this.#name;
       this.#name = name;
       show();
-      if (changed) this.#sign = this.#sign.then(() => this.#rename()).catch(() => {});
+      if (changed) this.#resign();
     });
     input.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.isComposing) $("text").focus();
     });
+  }
+
+  #resign() {
+    this.#sign = this.#sign.then(() => this.#rename()).catch(() => {}); // without success the next connection does it
   }
 
   // Tells the server under what name we speak from now on, and every room, with a publication without text: others see
@@ -521,7 +522,7 @@ class RoomsPage {
     if (this.#state === State.stopped) this.#throng.start(); // what stopped us may have been the name
     await this.#throng.renew();
     for (const { subscription } of this.#seats.values()) {
-      if (subscription.joined) await subscription.publish({ event: "name" });
+      if (subscription.joined) await subscription.publish({ event: "name" }).catch(() => {});
     }
   }
 }
