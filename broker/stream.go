@@ -39,6 +39,7 @@ type Streams struct {
 	known atomic.Pointer[map[string]*stream] // by namespace; the map is never changed
 	once  atomic.Pointer[stream]             // nil when StoreOnce is off
 	link  atomic.Pointer[linkLife]
+	look  atomic.Pointer[context.CancelFunc] // ends the manager's questions about the stream it is looking at; nil: at none
 
 	mu    sync.Mutex // leaf
 	calls map[uint64]chan *nats.Msg

@@ -43,3 +43,20 @@ func TestALostLinkIsToldWithTheSilenceBeforeIt(t *testing.T) {
 		})
 	}
 }
+
+// A question to a stream without a leader is never answered; when it has one, nobody waits for the end of ReadTimeout.
+func TestANewLeaderIsAskedAtOnce(t *testing.T) {
+	cluster := natstest.StartCluster(t, natstest.Config{})
+	c := historyOf("chat")
+	c.Replicas = 3
+	n, s := remoteNode(t, cluster.URL(), broker.StreamsConfig{Streams: []broker.StreamConfig{c}, ReadTimeout: 10 * patience}, nil)
+	awaitStreams(t, n, s)
+	for range 2 {
+		cluster.WaitCurrent("throng_hist_chat")
+		leader := cluster.Leader("throng_hist_chat")
+		leader.Kill()
+		persist(t, s, "c", "after "+leader.Name())
+		leader.Start()
+		cluster.WaitReady()
+	}
+}

@@ -267,9 +267,17 @@ func (s *Streams) turn() time.Duration {
 // lookAt makes a stream usable if it can, and says when to look again.
 func (s *Streams) lookAt(st *stream) time.Duration {
 	generation := st.generation.Load()
-	epoch, err := s.ensure(s.link.Load().ctx, st)
+	link := s.link.Load().ctx
+	ctx, cancel := context.WithCancel(link)
+	defer cancel()
+	s.look.Store(&cancel)
+	epoch, err := s.ensure(ctx, st)
+	s.look.Store(nil)
 	if st.generation.Load() != generation {
 		return 0 // doubted meanwhile
+	}
+	if err != nil && ctx.Err() != nil && link.Err() == nil {
+		return s.cfg.RetryMin // interrupted
 	}
 	before := st.state.Load()
 	if err == nil {
@@ -296,6 +304,14 @@ func (s *Streams) lookAt(st *stream) time.Duration {
 	}
 	st.attempts++
 	return s.backOff(st.attempts)
+}
+
+// interrupt ends the manager's wait for an answer that may never come: a stream without a leader gives none, and now one has a
+// leader. Without it, publishing went on only when StreamsConfig.ReadTimeout had passed, once or twice.
+func (s *Streams) interrupt() {
+	if cancel := s.look.Load(); cancel != nil {
+		(*cancel)()
+	}
 }
 
 func (s *Streams) backOff(attempt int) time.Duration {

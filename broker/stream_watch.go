@@ -36,6 +36,7 @@ func (s *Streams) advised(st *stream, what string) {
 	case "LEADER_ELECTED":
 		// The stream is what it was, but its last message may never have been republished.
 		st.look()
+		s.interrupt()
 		if !st.once {
 			s.tellDoubt(st.namespace)
 		}
