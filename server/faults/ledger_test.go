@@ -124,6 +124,18 @@ func (l *ledger) of(channel string) map[string][]ack {
 	return out
 }
 
+// last is the newest acknowledgement of a channel.
+func (l *ledger) last(channel string) (newest ack) {
+	for _, acks := range l.of(channel) {
+		for _, a := range acks {
+			if a.at.After(newest.at) {
+				newest = a
+			}
+		}
+	}
+	return newest
+}
+
 // event is what a subscriber was told: a new position, or a publication.
 type event struct {
 	publication bool
@@ -132,7 +144,6 @@ type event struct {
 	id          string // of a publication
 	asked       bool   // a position: recovery was asked for
 	recovered   bool   // a position: and succeeded
-	live        bool   // a publication: pushed, not attached to a reply
 }
 
 // record is everything one subscriber was told about one channel.
@@ -141,6 +152,7 @@ type record struct {
 
 	mu     sync.Mutex
 	events []event
+	epoch  string
 	top    uint64 // of the last publication or position
 	seen   int
 }
@@ -152,9 +164,19 @@ func (r *record) note(e event) {
 	if e.publication {
 		r.seen++
 		r.top = max(r.top, e.offset)
-	} else if !e.recovered {
+		return
+	}
+	r.epoch = e.epoch
+	if !e.recovered {
 		r.top = e.offset
 	}
+}
+
+// reached says whether the subscriber stands at that place or beyond.
+func (r *record) reached(a ack) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.epoch == a.epoch && r.top >= a.offset
 }
 
 // stands is where the subscriber is and how much it has seen.

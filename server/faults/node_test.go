@@ -78,7 +78,7 @@ func binary(t testing.TB) string {
 	return filepath.Join(dir, "throng")
 }
 
-// config is that of every node; %d is how many replicas, %d the size of the history.
+// config is that of every node, with the size of the history, its replicas and its storage.
 const config = `
 insecure: true
 http_api:
@@ -91,6 +91,7 @@ channel:
       history_meta_ttl: 1h
       force_recovery: true
       history_replicas: %d
+      history_storage: %s
     - name: live
 `
 
@@ -125,6 +126,7 @@ func (b *buffer) String() string {
 // setting is what tests vary.
 type setting struct {
 	size, replicas int
+	storage        string
 	args           []string
 }
 
@@ -136,8 +138,11 @@ func startNode(t testing.TB, id, natsURL string, s setting) *node {
 	if s.replicas == 0 {
 		s.replicas = 1
 	}
+	if s.storage == "" {
+		s.storage = "file"
+	}
 	file := filepath.Join(t.TempDir(), "throng.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, s.size, s.replicas), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, config, s.size, s.replicas, s.storage), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := append([]string{"--config=" + file, "--node-id=" + id, "--nats-url=" + natsURL, "--addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0",

@@ -50,7 +50,11 @@ type apiAnswer struct {
 
 // publish asks one node once.
 func (p *publisher) publish(ctx context.Context, n *node, channel, id string) (ack, error) {
-	body, err := json.Marshal(map[string]any{"channel": channel, "data": map[string]string{"id": id}, "idempotency_key": id})
+	command := map[string]any{"channel": channel, "data": map[string]string{"id": id}}
+	if id != "" {
+		command["idempotency_key"] = id
+	}
+	body, err := json.Marshal(command)
 	if err != nil {
 		return ack{}, err
 	}

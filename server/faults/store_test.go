@@ -140,8 +140,6 @@ func storedAll(t *testing.T, l *ledger, s *broker.Streams) (stored int) {
 	return stored
 }
 
-const recStream = "throng_hist_rec"
-
 // underLoad publishes, makes the fault, publishes until acknowledgements flow again, and reads all back.
 func underLoad(t *testing.T, s *broker.Streams, fault func(t *testing.T, l *ledger)) {
 	t.Helper()

@@ -22,12 +22,19 @@ type subscriber struct {
 	nodes []*node // the next after each failure
 	at    int
 
+	plain     bool // of a channel without history: only listens
 	started   bool // has a position
 	epoch     string
 	offset    uint64
 	requests  int
 	connects  atomic.Int64
 	lastError atomic.Value // string
+	told      atomic.Int64 // when it was last told that something is amiss, Unix nanoseconds: unsubscribed, refused, disconnected
+}
+
+func (s *subscriber) amiss(format string, args ...any) {
+	s.lastError.Store(fmt.Sprintf(format, args...))
+	s.told.Store(time.Now().UnixNano())
 }
 
 // pub is a publication as clients see it.
@@ -72,15 +79,16 @@ type reply struct {
 type crowd struct {
 	t       testing.TB
 	members []*subscriber
+	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
 }
 
-func startCrowd(t testing.TB) (*crowd, context.Context) {
+func startCrowd(t testing.TB) *crowd {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &crowd{t: t, cancel: cancel}
+	c := &crowd{t: t, ctx: ctx, cancel: cancel}
 	t.Cleanup(c.end)
-	return c, ctx
+	return c
 }
 
 func (c *crowd) end() {
@@ -88,22 +96,33 @@ func (c *crowd) end() {
 	c.wg.Wait()
 }
 
-// join starts n subscribers of each channel, spread over the nodes, and waits until all are subscribed.
-func join(t testing.TB, nodes []*node, channels []string, n int) *crowd {
-	t.Helper()
-	c, ctx := startCrowd(t)
-	for i := range n {
-		for k, channel := range channels {
-			s := &subscriber{record: record{name: fmt.Sprint("s", len(c.members)), channel: channel}, nodes: nodes, at: i + k}
-			c.members = append(c.members, s)
-			c.wg.Go(func() { s.run(ctx) })
-		}
-	}
+// add starts one more.
+func (c *crowd) add(s *subscriber) {
+	s.name = fmt.Sprint("s", len(c.members))
+	c.members = append(c.members, s)
+	c.wg.Go(func() { s.run(c.ctx) })
+}
+
+// joined waits until every member has a position.
+func (c *crowd) joined() {
+	c.t.Helper()
 	c.await("subscribed", func(s *subscriber) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.events) > 0
 	})
+}
+
+// join starts n subscribers of each channel, spread over the nodes, and waits until all are subscribed.
+func join(t testing.TB, nodes []*node, channels []string, n int) *crowd {
+	t.Helper()
+	c := startCrowd(t)
+	for i := range n {
+		for k, channel := range channels {
+			c.add(&subscriber{record: record{channel: channel}, nodes: nodes, at: i + k})
+		}
+	}
+	c.joined()
 	return c
 }
 
@@ -160,8 +179,8 @@ func (c *crowd) check(l *ledger) (v verdict) {
 func (s *subscriber) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := s.session(ctx, s.nodes[s.at%len(s.nodes)])
-		if err != nil {
-			s.lastError.Store(err.Error())
+		if err != nil && ctx.Err() == nil {
+			s.amiss("%v", err)
 		}
 		s.at++
 		select {
@@ -208,7 +227,10 @@ func (s *subscriber) ask(c *websocket.Conn, command map[string]any) error {
 }
 
 func (s *subscriber) subscribe(c *websocket.Conn) error {
-	request := map[string]any{"channel": s.channel, "recoverable": true, "positioned": true}
+	request := map[string]any{"channel": s.channel}
+	if !s.plain {
+		request["recoverable"], request["positioned"] = true, true
+	}
 	if s.started {
 		request["recover"], request["offset"], request["epoch"] = true, s.offset, s.epoch
 	}
@@ -230,7 +252,7 @@ func (s *subscriber) line(ctx context.Context, c *websocket.Conn, line []byte) e
 	}
 	switch {
 	case r.Error != nil && r.Error.Code == 100: // temporary
-		s.lastError.Store(fmt.Sprintf("error %d %s", r.Error.Code, r.Error.Message))
+		s.amiss("error %d %s", r.Error.Code, r.Error.Message)
 		select {
 		case <-ctx.Done():
 			return errStopped
@@ -251,6 +273,10 @@ func (s *subscriber) line(ctx context.Context, c *websocket.Conn, line []byte) e
 
 func (s *subscriber) subscribed(r *reply) error {
 	got := r.Subscribe
+	if s.plain {
+		s.note(event{epoch: "none"})
+		return nil
+	}
 	if !got.Recoverable || !got.Positioned {
 		return fmt.Errorf("%w: not recoverable", errRefused)
 	}
@@ -263,24 +289,24 @@ func (s *subscriber) subscribed(r *reply) error {
 	}
 	s.epoch, s.started = got.Epoch, true
 	for _, p := range got.Publications {
-		s.take(p, false)
+		s.take(p)
 	}
 	return nil
 }
 
-func (s *subscriber) take(p pub, live bool) {
-	s.note(event{publication: true, offset: p.Offset, id: p.Data.ID, live: live})
+func (s *subscriber) take(p pub) {
+	s.note(event{publication: true, offset: p.Offset, id: p.Data.ID})
 	s.offset = p.Offset
 }
 
 func (s *subscriber) push(c *websocket.Conn, r *reply) error {
 	switch p := r.Push; {
 	case p.Pub != nil && p.Channel == s.channel:
-		s.take(*p.Pub, true)
+		s.take(*p.Pub)
 	case p.Pub != nil:
 		return fmt.Errorf("%w: publication of %q", errRefused, p.Channel)
 	case p.Unsubscribe != nil && p.Unsubscribe.Code >= 2500:
-		s.lastError.Store(fmt.Sprintf("unsubscribed %d %s", p.Unsubscribe.Code, p.Unsubscribe.Reason))
+		s.amiss("unsubscribed %d %s", p.Unsubscribe.Code, p.Unsubscribe.Reason)
 		return s.subscribe(c)
 	case p.Unsubscribe != nil:
 		return fmt.Errorf("%w: unsubscribed for good, %d %s", errRefused, p.Unsubscribe.Code, p.Unsubscribe.Reason)
