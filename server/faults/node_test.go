@@ -156,8 +156,7 @@ func startNode(t testing.TB, id, natsURL string, s setting) *node {
 	}
 	go func() { _ = n.cmd.Wait(); close(n.ended) }()
 	t.Cleanup(func() {
-		_ = n.cmd.Process.Kill()
-		<-n.ended
+		n.kill()
 		if t.Failed() {
 			log := n.log.String()
 			t.Logf("log of node %s:\n%s", id, log[max(0, len(log)-6000):])
@@ -166,6 +165,12 @@ func startNode(t testing.TB, id, natsURL string, s setting) *node {
 	n.greeted()
 	n.awaitReady()
 	return n
+}
+
+// kill is kill -9; nothing if it is gone already.
+func (n *node) kill() {
+	_ = n.cmd.Process.Kill()
+	<-n.ended
 }
 
 var greeting = regexp.MustCompile(`chat    http://(\S+)/\n(?s:.*)admin   (http://\S+)/\n`)

@@ -13,7 +13,6 @@ import (
 type scene struct {
 	t        *testing.T
 	l        *ledger
-	nodes    []*node
 	channels []string
 	crowd    *crowd
 	load     *load
@@ -29,22 +28,28 @@ func size() scale {
 	return pick(scale{10, 4, 4, 20 * time.Millisecond}, scale{50, 8, 8, 10 * time.Millisecond})
 }
 
-// begin starts subscribers and publishers, publishers at the given nodes, and waits until publications are acknowledged.
-func begin(t *testing.T, nodes, publishAt []*node) *scene {
+// layout says who goes to which nodes: our subscribers, which move to the next when one fails, the SDKs, which stay, and
+// publishers, which move.
+type layout struct{ subscribe, sdk, publish []*node }
+
+func everywhere(nodes []*node) layout { return layout{nodes, nodes, nodes} }
+
+// begin starts subscribers and publishers, and waits until publications are acknowledged.
+func begin(t *testing.T, at layout) *scene {
 	t.Helper()
 	k := size()
-	s := &scene{t: t, l: newLedger(), nodes: nodes}
+	s := &scene{t: t, l: newLedger()}
 	for i := range k.channels {
 		s.channels = append(s.channels, fmt.Sprintf("rec:%d", i))
 	}
-	s.crowd = join(t, nodes, s.channels, k.subscribers)
+	s.crowd = join(t, at.subscribe, s.channels, k.subscribers)
 	for i := range s.channels {
-		s.crowd.sdk(nodes[i%len(nodes)], s.channels[i], i%2 == 0)
+		s.crowd.sdk(at.sdk[i%len(at.sdk)], s.channels[i], i%2 == 0)
 	}
 	s.crowd.joined()
 	var publishers []*publisher
 	for i := range k.publishers {
-		p := newPublisher(s.l, fmt.Sprintf("%s/%d", t.Name(), i), publishAt, s.channels)
+		p := newPublisher(s.l, fmt.Sprintf("%s/%d", t.Name(), i), at.publish, s.channels)
 		p.at, p.turn = i, i
 		publishers = append(publishers, p)
 	}
@@ -122,7 +127,7 @@ func TestThePromiseOnAClusterOfThree(t *testing.T) {
 }
 
 func leaderKilled(t *testing.T, c *natstest.Cluster, nodes []*node) {
-	s := begin(t, nodes, nodes)
+	s := begin(t, everywhere(nodes))
 	since := time.Now()
 	for range pick(1, 5) {
 		leader := c.Leader(recStream)
@@ -139,7 +144,7 @@ func leaderKilled(t *testing.T, c *natstest.Cluster, nodes []*node) {
 }
 
 func leaderStopped(t *testing.T, c *natstest.Cluster, nodes []*node) {
-	s := begin(t, nodes, nodes)
+	s := begin(t, everywhere(nodes))
 	since := time.Now()
 	for range pick(1, 3) {
 		leader := c.Leader(recStream)
@@ -154,7 +159,7 @@ func leaderStopped(t *testing.T, c *natstest.Cluster, nodes []*node) {
 }
 
 func leaderInMinority(t *testing.T, c *natstest.Cluster, nodes []*node) {
-	s := begin(t, nodes, nodes)
+	s := begin(t, everywhere(nodes))
 	since := time.Now()
 	leader := c.Leader(recStream)
 	c.Partition(leader)
@@ -166,7 +171,7 @@ func leaderInMinority(t *testing.T, c *natstest.Cluster, nodes []*node) {
 }
 
 func twoKilled(t *testing.T, c *natstest.Cluster, nodes []*node) {
-	s := begin(t, nodes, nodes)
+	s := begin(t, everywhere(nodes))
 	live := startCrowd(t)
 	for _, n := range nodes {
 		live.add(&subscriber{record: record{channel: "live:x"}, nodes: []*node{n}, plain: true})
@@ -217,7 +222,7 @@ func volatileGoesOn(t *testing.T, nodes []*node, live *crowd) {
 }
 
 func allKilled(t *testing.T, c *natstest.Cluster, nodes []*node) {
-	s := begin(t, nodes, nodes)
+	s := begin(t, everywhere(nodes))
 	since := time.Now()
 	for range pick(1, 3) {
 		for _, d := range c.Servers {
@@ -238,7 +243,7 @@ func allKilled(t *testing.T, c *natstest.Cluster, nodes []*node) {
 }
 
 func streamDeleted(t *testing.T, c *natstest.Cluster, nodes []*node) {
-	s := begin(t, nodes, nodes)
+	s := begin(t, everywhere(nodes))
 	js := jetStream(t, c.Connect())
 	since := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -37,11 +37,15 @@ func (c *crowd) sdk(n *node, channel string, protobuf bool) {
 		s.note(event{publication: true, offset: e.Offset, id: data.ID})
 	})
 	sub.OnSubscribing(func(e centrifuge.SubscribingEvent) {
-		if e.Code != 0 { // 0: subscribe was called
+		if e.Code != 0 && c.ctx.Err() == nil { // 0: subscribe was called
 			s.amiss("subscribing %d %s", e.Code, e.Reason)
 		}
 	})
-	sub.OnUnsubscribed(func(e centrifuge.UnsubscribedEvent) { s.amiss("unsubscribed for good, %d %s", e.Code, e.Reason) })
+	sub.OnUnsubscribed(func(e centrifuge.UnsubscribedEvent) {
+		if c.ctx.Err() == nil {
+			s.amiss("unsubscribed for good, %d %s", e.Code, e.Reason)
+		}
+	})
 	sub.OnError(func(e centrifuge.SubscriptionErrorEvent) { s.amiss("%v", e.Error) })
 	if err := sub.Subscribe(); err != nil {
 		c.t.Fatal(err)

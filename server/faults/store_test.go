@@ -170,8 +170,12 @@ func underLoad(t *testing.T, s *broker.Streams, fault func(t *testing.T, l *ledg
 	}
 }
 
+// The short forms of the scenes, which go through nodes, cover this too.
 func TestTheStoreKeepsWhatItAcknowledges(t *testing.T) {
 	t.Parallel()
+	if !long {
+		t.Skip("one of the long forms: THRONG_FAULTS=long")
+	}
 	c := natstest.StartCluster(t, natstest.Config{ProxiedRoutes: true})
 	s := connectStreams(t, c.URL(), 3)
 	for _, step := range []struct {
