@@ -11,7 +11,7 @@ LDFLAGS := -X main.buildCommit=$(COMMIT)
 # go test's own default does that. The limit is per package and far above what any of them needs.
 TESTFLAGS ?= -count=1 -timeout 5m
 
-.PHONY: help run build test race fuzz lint clean
+.PHONY: help run build test race fuzz faults lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$(dirname "$$file")" </dev/null; \
 		done; \
 	done
+
+faults: ## the long forms of the fault tests: real NATS servers killed, stopped and cut off; some 10 minutes
+	THRONG_FAULTS=long $(GO) test -count=1 -timeout 60m -v ./server/faults
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

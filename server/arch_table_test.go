@@ -64,6 +64,7 @@ var layers = map[string]layer{
 	"server/game":     {may: protocolParts},
 	"server/demo":     {may: []string{"throng/server/auth", "throng/server/channel", "golang.org/x/time/rate"}, calm: true},
 	"server/web":      {},
+	"server/faults":   {}, // tests only
 	"server/web/webtest": {may: []string{ // drives a browser for the tests of pages; nothing that ships imports it
 		"throng/server/web/...", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto/...",
 	}},

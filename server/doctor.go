@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -55,7 +55,11 @@ func doctorCommand(ctx context.Context, args []string, getenv func(string) strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorTimeout)
 	defer cancel()
-	reports := c.examine(ctx, own.write)
+	streams, err := c.historyStreams()
+	if err != nil {
+		return err
+	}
+	reports := c.examine(ctx, own.write, streams)
 	if err := printReports(reports, own.format, out); err != nil {
 		return err
 	}
@@ -110,8 +114,7 @@ func printReports(reports []*doctor.Report, format string, out io.Writer) error 
 
 // examine looks at the NATS of the URLs, or at what an embedded server would find and, when a node runs there that can be
 // reached, at its server too.
-func (c *Config) examine(ctx context.Context, write bool) []*doctor.Report {
-	streams := c.historyStreams()
+func (c *Config) examine(ctx context.Context, write bool, streams []broker.StreamConfig) []*doctor.Report {
 	cfg := doctor.Config{
 		URLs: c.NATSURLs, CredsFile: c.NATSCreds, Prefix: c.NATSPrefix, Streams: streams, MaxMessage: c.MaxMessage, Write: write,
 	}
@@ -128,14 +131,16 @@ func (c *Config) examine(ctx context.Context, write bool) []*doctor.Report {
 	return []*doctor.Report{r, doctor.Examine(ctx, cfg)}
 }
 
-// historyStreams are the streams that the namespaces ask for.
-func (c *Config) historyStreams() (streams []broker.StreamConfig) {
-	for _, n := range c.Channel.Namespaces {
-		if n.HistorySize > 0 && n.HistoryTTL > 0 {
-			streams = append(streams, broker.StreamConfig{
-				Namespace: n.Name, Size: n.HistorySize, MaxAge: cmp.Or(n.HistoryMetaTTL, c.Channel.HistoryMetaTTL),
-			})
-		}
+// historyStreams are the streams that the namespaces ask for, as a node makes them.
+func (c *Config) historyStreams() ([]broker.StreamConfig, error) {
+	n := &node{cfg: c, log: slog.New(slog.DiscardHandler)}
+	if err := n.startProxies(); err != nil {
+		return nil, err
 	}
-	return streams
+	defer n.proxies.Close(context.Background()) // they have nothing under way
+	rules, err := n.compileRules(c)
+	if err != nil {
+		return nil, err
+	}
+	return c.History.streams(rules), nil
 }

@@ -65,6 +65,31 @@ func TestDoctorsExitStatus(t *testing.T) {
 	}
 }
 
+// What a node makes, doctor finds as configured; what it cannot make, doctor foresees.
+func TestDoctorKnowsTheStreamsOfTheNode(t *testing.T) {
+	s := natstest.Start(t, natstest.Config{})
+	const namespaces = "channel:\n  namespaces:\n    - name: chat\n      history_size: 10\n      history_ttl: 1m\n"
+	file := writeFile(t, "throng.yaml", "nats-url: "+s.URL()+"\n"+namespaces)
+	out, status := runDoctor(t, nil, "--config", file)
+	if status != 0 || !strings.Contains(out, "namespace chat, stream throng_hist_chat: not there yet") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	n := startTestNode(t, "1111", "--config", file)
+	n.awaitReady(200, "")
+	await(t, "the stream as configured", func() bool {
+		out, status = runDoctor(t, nil, "--config", file)
+		return status == 0 && strings.Contains(out, "namespace chat, stream throng_hist_chat: as configured, 1 replica")
+	})
+	three := writeFile(t, "three.yaml", "nats-url: "+s.URL()+"\nhistory:\n  replicas: 3\n"+namespaces)
+	if out, status := runDoctor(t, nil, "--config", three); status != 1 || !strings.Contains(out, "a single server, but history wants 3 replicas") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	bad := writeFile(t, "bad.yaml", "channel:\n  namespaces:\n    - name: 'a b'\n")
+	if out, status := runDoctor(t, nil, "--config", bad); status != exitUsage {
+		t.Errorf("status %d\n%s", status, out)
+	}
+}
+
 func TestDoctorSeesTheNodeThatRuns(t *testing.T) {
 	dir, addr := t.TempDir(), freeAddr(t)
 	startTestNode(t, "1111", "--data-dir="+dir, "--nats-listen="+addr)

@@ -223,6 +223,8 @@ func TestStorageLimitReached(t *testing.T) {
 	if _, err := js.CreateStream(limit(t), jetstream.StreamConfig{Name: "big", Subjects: []string{"big"}, MaxBytes: 1 << 20}); err != nil {
 		t.Fatal(err)
 	}
+	big := []broker.StreamConfig{{Namespace: "big", Size: 1, MaxAge: time.Hour, MaxBytes: 1 << 20}}
+	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: big}), false, want{Fail, "stream", "its max_bytes of 1 MiB are more than the 0 B"})
 	check(t, Examine(limit(t), Config{URLs: []string{s.URL()}, Streams: chat, Write: true}), false,
 		want{Fail, "limits", "storage: 1 MiB of 1 MiB used or reserved: full"}, want{Fail, "writing", "store is full"})
 }

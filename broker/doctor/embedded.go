@@ -127,6 +127,15 @@ func embeddedStore(r *Report, cfg *EmbeddedConfig, opts *server.Options) (runnin
 		limit = int64(defaultShare * float64(free))
 	}
 	text := fmt.Sprintf("%s, %s free, JetStream may use %s", dir, sizeText(free), sizeText(limit))
+	reserved := int64(0)
+	for _, s := range cfg.Streams {
+		if s.Storage != "memory" {
+			reserved += s.MaxBytes
+		}
+	}
+	if reserved > limit {
+		r.wrong(Fail, "store", fmt.Sprintf("the namespaces set %s aside, JetStream may use %s", sizeText(reserved), sizeText(limit)), "free space, raise max_file in a --nats-config, or lower history_max_bytes")
+	}
 	switch {
 	case fs.Type == unix.TMPFS_MAGIC:
 		r.wrong(Warn, "store", text+"; it is in memory", "give --data-dir on a disk: what is there now is gone after a restart of the machine")

@@ -34,6 +34,7 @@ func TestEmbeddedServerIsForeseen(t *testing.T) {
 		"no directory":       {EmbeddedConfig{}, false, want{Fail, "store", "give --data-dir"}},
 		"a file in the way":  {EmbeddedConfig{StoreDir: filepath.Join(file, "x")}, false, want{Fail, "store", "cannot be written"}},
 		"too large messages": {EmbeddedConfig{StoreDir: dir, MaxMessage: 2 << 20}, false, want{Fail, "payload", "--nats-config"}},
+		"too much set aside": {EmbeddedConfig{StoreDir: dir, Streams: []broker.StreamConfig{{MaxBytes: 1 << 60}}}, false, want{Fail, "store", "set 1 EiB aside"}},
 		"replicas":           {EmbeddedConfig{StoreDir: dir, Streams: three}, false, want{Fail, "cluster", "wants 3 replicas"}},
 		"bad config":         {EmbeddedConfig{ConfigFile: conf("jetstream {")}, false, want{Fail, "config", "nats.conf"}},
 		"no JetStream":       {EmbeddedConfig{ConfigFile: conf("listen: -1"), Streams: chat}, false, want{Fail, "jetstream", "does not switch it on"}},

@@ -60,8 +60,9 @@ const (
 type examination struct {
 	cfg    Config
 	report *Report
-	conn   *nats.Conn // to the first address that let us in
-	user   *userInfo  // nil: the server does not say
+	conn   *nats.Conn       // to the first address that let us in
+	user   *userInfo        // nil: the server does not say
+	left   map[string]int64 // by storage: bytes that the account may still use; nil when that is counted by replicas
 }
 
 // Examine looks at a NATS that is reached by URL. Blocks for seconds at most, also when nothing answers, and ends early

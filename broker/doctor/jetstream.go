@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 
 	"throng/broker"
 )
@@ -51,6 +52,7 @@ func (x *examination) jetStream(ctx context.Context) {
 	x.report.add(OK, "jetstream", text)
 	if len(a.Tiers) == 0 {
 		x.limits("", a.tier)
+		x.left = map[string]int64{"file": left(a.Limits.MaxStorage, a.Storage, a.ReservedStore), "memory": left(a.Limits.MaxMemory, a.Memory, a.ReservedMemory)}
 	}
 	for name, t := range a.Tiers {
 		x.limits(" of "+name, t)
@@ -63,6 +65,14 @@ func (x *examination) jetStream(ctx context.Context) {
 		x.report.add(Note, "sync", "sync_interval cannot be seen from here. Its default of 2 minutes can lose acknowledged publications when all replicas lose power together; "+
 			"jetstream { sync_interval: always } in each nats.conf closes that at about half the rate")
 	}
+}
+
+// left is what an account may still use of a store.
+func left(limit, used, reserved int64) int64 {
+	if limit < 0 {
+		return math.MaxInt64
+	}
+	return limit - max(used, reserved)
 }
 
 // noJetStream tells why, as far as the answer says.

@@ -26,7 +26,7 @@ func (x *examination) stream(ctx context.Context, want *broker.StreamConfig) {
 		err = errors.Join(json.Unmarshal(raw, &info), json.Unmarshal(raw, &stored))
 	}
 	if failed, is := errors.AsType[*apiError](err); is && failed.ErrCode == codeStreamNotFound {
-		x.report.add(Note, "stream", about+"not there yet; a node creates it when it starts")
+		x.missing(about, want)
 		return
 	}
 	if err != nil {
@@ -51,6 +51,20 @@ func (x *examination) stream(ctx context.Context, want *broker.StreamConfig) {
 	if len(x.report.Findings) == before {
 		x.report.add(OK, "stream", fmt.Sprintf("%sas configured, %s, %s in %s%s", about, replicasText(&info), plural(int(info.State.Msgs), "message"), sizeText(int64(info.State.Bytes)), maxText(&info)))
 	}
+}
+
+// missing stream: is there room for it?
+func (x *examination) missing(about string, want *broker.StreamConfig) {
+	storage := "file"
+	if want.Storage != "" {
+		storage = want.Storage
+	}
+	if left, known := x.left[storage]; known && want.MaxBytes > left {
+		x.report.wrong(Fail, "stream", fmt.Sprintf("%snot there yet, and its max_bytes of %s are more than the %s that the account may still use", about, sizeText(want.MaxBytes), sizeText(max(left, 0))),
+			"raise the account's limit, or lower history_max_bytes")
+		return
+	}
+	x.report.add(Note, "stream", about+"not there yet; a node creates it when it starts")
 }
 
 func replicasText(info *jetstream.StreamInfo) string {

@@ -166,7 +166,7 @@ func TestHistoryShorterThanTheOutage(t *testing.T) {
 	for missed, recovered := range map[int]bool{1: true, 10: true, 11: false, 40: false} {
 		first := join(t, p.nodes, p.channels, 1)
 		p.next(ctx)
-		first.heard("rec:short", fmt.Sprintf("p-%d", p.turn-1))
+		first.heard("rec:short", p.said())
 		first.end()
 		was := first.members[0]
 		for range missed {
@@ -177,7 +177,7 @@ func TestHistoryShorterThanTheOutage(t *testing.T) {
 		back.add(again)
 		back.joined()
 		p.next(ctx)
-		back.heard("rec:short", fmt.Sprintf("p-%d", p.turn-1))
+		back.heard("rec:short", p.said())
 		back.end()
 		position, publications := again.events[0], len(again.events)-1
 		if position.recovered != recovered || !recovered && publications != 1 || recovered && publications != missed+1 {

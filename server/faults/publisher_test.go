@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -31,7 +32,11 @@ type publisher struct {
 	at       int
 }
 
+// named keeps the keys of one publisher from being the repetition of another's, in a stream that several scenes share.
+var named atomic.Int64
+
 func newPublisher(l *ledger, name string, nodes []*node, channels []string) *publisher {
+	name = fmt.Sprintf("%s#%d", name, named.Add(1))
 	transport := &http.Transport{MaxIdleConnsPerHost: 2}
 	return &publisher{l: l, name: name, nodes: nodes, channels: channels, client: &http.Client{Transport: transport, Timeout: requestTimeout}}
 }
@@ -110,6 +115,9 @@ func (p *publisher) next(ctx context.Context) {
 		}
 	}
 }
+
+// said is the last publication.
+func (p *publisher) said() string { return fmt.Sprintf("%s-%d", p.name, p.turn-1) }
 
 // load is publishers that go on until they are stopped.
 type load struct {
