@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 // historian is a small server of the Centrifuge protocol with history, and with
 // the faults that a run must find.
 type historian struct {
+	wg      sync.WaitGroup
 	mu      sync.Mutex
 	streams map[string]*stream
 	n       int
@@ -43,22 +45,39 @@ type peer struct {
 
 func (h *historian) start(t *testing.T) *Options {
 	t.Helper()
-	h.streams = map[string]*stream{}
-	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
-	var wg sync.WaitGroup
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := up.Upgrade(w, r, nil)
-		if err != nil {
-			return
-		}
-		wg.Add(1)
-		defer wg.Done()
-		h.serve(&peer{conn: c})
-	}))
-	t.Cleanup(func() { srv.Close(); wg.Wait() })
+	srv := httptest.NewServer(h)
+	t.Cleanup(func() { srv.Close(); h.wg.Wait() })
 	opts := against(t, nullserver.Config{})
 	opts.Targets = []string{"ws" + strings.TrimPrefix(srv.URL, "http") + "/"}
 	opts.Dialect, opts.Connections = "centrifuge-json", 60
+	return opts
+}
+
+func (h *historian) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
+	c, err := up.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	h.wg.Add(1)
+	defer h.wg.Done()
+	h.serve(&peer{conn: c})
+}
+
+// historianEnv makes the test binary a historian at that address.
+const historianEnv = "THRONG_BENCH_TEST_HISTORIAN"
+
+func runHistorian(addr string) int {
+	fmt.Fprintln(os.Stderr, http.ListenAndServe(addr, &historian{}))
+	return 1
+}
+
+// spawned are options for a historian in a process of its own.
+func spawned(t *testing.T) *Options {
+	t.Helper()
+	opts := against(t, nullserver.Config{})
+	opts.Spawn = "env " + historianEnv + "={addr} '" + os.Args[0] + "'"
+	opts.SpawnTarget, opts.Dialect, opts.Connections = "ws://{addr}/", "centrifuge-json", 60
 	return opts
 }
 
@@ -116,6 +135,9 @@ func (p *peer) flush() {
 }
 
 func (h *historian) stream(name string) *stream {
+	if h.streams == nil {
+		h.streams = map[string]*stream{}
+	}
 	if h.streams[name] == nil {
 		h.streams[name] = &stream{subs: map[*peer]bool{}}
 	}
@@ -154,7 +176,7 @@ func (h *historian) subscribe(p *peer, c *command, s *stream) {
 	case !q.Recover:
 		p.say(`{"id":%d,"subscribe":{"recoverable":true,"epoch":"e","offset":%d,"positioned":true}}`, c.ID, len(s.pubs))
 		return
-	case h.forget:
+	case h.forget || q.Offset > len(s.pubs):
 		p.say(`{"id":%d,"subscribe":{"recoverable":true,"epoch":"f","offset":%d,"positioned":true,"was_recovering":true}}`, c.ID, len(s.pubs))
 		return
 	}
@@ -235,6 +257,37 @@ func TestFaultsOfARecoveryAreMisses(t *testing.T) {
 				t.Errorf("missed: %q", text)
 			}
 		})
+	}
+}
+
+func TestAKilledServerIsStartedAgainAndWhatItForgotIsAMiss(t *testing.T) {
+	opts := spawned(t)
+	o := Recover(deadline(t), opts, ui(t), RecoverSpec{Rounds: 1, Outages: 1, Channels: 1, Missed: 1, Restart: true})
+	if text := strings.Join(o.Misses, "; "); !strings.Contains(text, "60 subscriptions not recovered") || strings.Contains(text, "dropped") {
+		t.Errorf("missed: %q", text)
+	}
+	want(t, "all back", uint64(phaseOf(t, o, "outage 1").Counters.Open), 61)
+	want(t, "heard afterwards", phaseOf(t, o, "after outage 1").Counters.Received, 60)
+	if peak, ok := o.Runs[0].Figure("recover_peak_rss"); !ok || peak <= 0 {
+		t.Errorf("peak %v", peak)
+	}
+}
+
+func TestPositionedAndPlainAreMeasuredOnServersOfTheirOwn(t *testing.T) {
+	opts := spawned(t)
+	o := Positions(deadline(t), opts, ui(t), PositionsSpec{Rounds: 2, Channels: 1})
+	wantMet(t, o)
+	var order []string
+	pids := map[int]bool{}
+	for i := range o.Runs {
+		order = append(order, fmt.Sprint(o.Runs[i].Server, " ", o.Runs[i].Round))
+		pids[o.Runs[i].PIDs[0]] = true
+	}
+	if got := strings.Join(order, ", "); got != "null plain 1, null positioned 1, null plain 2, null positioned 2" || len(pids) != 4 {
+		t.Errorf("order %q, %d servers", got, len(pids))
+	}
+	if len(o.Notes) == 0 || !strings.Contains(strings.Join(o.Notes, " "), "a position costs") {
+		t.Errorf("notes %q", o.Notes)
 	}
 }
 

@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	if load.IsWorker() { // load processes are this very test binary
 		os.Exit(load.RunWorker())
 	}
+	if addr := os.Getenv(historianEnv); addr != "" { // and so is a server that is started and killed
+		os.Exit(runHistorian(addr))
+	}
 	goleak.VerifyTestMain(m)
 }
 

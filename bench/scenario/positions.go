@@ -52,8 +52,9 @@ func Positions(ctx context.Context, opts *Options, ui UI, spec PositionsSpec) *O
 		}
 	}
 	for i := range list {
-		o.costs(list[i].Name, keyIdle, "user memory")
-		o.costs(list[i].Name, keyHeap, "Go heap")
+		if !o.costs(list[i].Name, keyHeap, "Go heap") {
+			o.costs(list[i].Name, keyIdle, "user memory")
+		}
 	}
 	return o
 }
@@ -108,13 +109,15 @@ func (s *Session) heap(ctx context.Context) error {
 	return nil
 }
 
-// costs notes what a position costs a server by the figure of that key.
-func (o *Outcome) costs(server, key, what string) {
+// costs notes what a position costs a server by the figure of that key, if there
+// is one.
+func (o *Outcome) costs(server, key, what string) bool {
 	plain, ok := o.median(server+plainKind, key)
 	positioned, also := o.median(server+positionedKind, key)
 	if ok && also {
 		o.Notes = append(o.Notes, fmt.Sprintf("%s: a position costs %.0f B of %s per subscription (difference of medians)", server, positioned-plain, what))
 	}
+	return ok && also
 }
 
 // median is that of a figure over the rounds of a server.
@@ -129,5 +132,6 @@ func (o *Outcome) median(server, key string) (float64, bool) {
 		return 0, false
 	}
 	slices.Sort(all)
-	return all[len(all)/2], true
+	mid := len(all) / 2
+	return (all[mid] + all[(len(all)-1)/2]) / 2, true
 }
