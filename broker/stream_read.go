@@ -84,10 +84,11 @@ func (s *Streams) awaitReady(ctx context.Context, namespace string) (*stream, er
 		}
 		state := st.state.Load()
 		switch {
+		case !s.n.link.up.Load():
+			// Not to be left to nats.go: while it dials, it keeps everybody waiting, whatever their contexts say.
+			return nil, ErrDisconnected
 		case state.ready:
 			return st, nil
-		case !s.n.link.up.Load():
-			return nil, ErrDisconnected
 		case state.why != nil:
 			return nil, state.why
 		}
