@@ -9,7 +9,7 @@ LDFLAGS := -X main.buildCommit=$(COMMIT)
 
 # Packages whose tests take longer than a few seconds run side by side at most as many as there are cores;
 # go test's own default does that. The limit is per package and far above what any of them needs.
-TESTFLAGS ?= -count=1 -timeout 5m
+TESTFLAGS ?= -count=1 -timeout 10m
 
 .PHONY: help run build test race fuzz faults lint clean
 

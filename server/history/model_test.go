@@ -263,9 +263,9 @@ func (w *world) step() {
 	case k < 928:
 		time.Sleep(time.Duration(r.IntN(100)) * time.Second)
 	case k < 945:
-		n, channel := w.nodes[r.IntN(len(w.nodes))], w.channel()
+		service, channel := w.nodes[r.IntN(len(w.nodes))].service, w.channel() // of now: the node may restart meanwhile
 		go func() {
-			_, _ = n.service.Remove(context.Background(), Stream{Namespace: "ns", Size: modelSize}, channel)
+			_, _ = service.Remove(context.Background(), Stream{Namespace: "ns", Size: modelSize}, channel)
 		}()
 	case k < 960:
 		n := w.nodes[r.IntN(len(w.nodes))]

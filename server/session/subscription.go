@@ -134,7 +134,9 @@ func (s *Session) add(name string, g grant) *subscription {
 		u = new(subscription)
 		s.more = append(s.more, u)
 	}
-	u.hub.Sub, u.hub.Encoding = sub, encoding
+	if u.hub.Sub == nil { // else they are the same, and the hub may be reading them
+		u.hub.Sub, u.hub.Encoding = sub, encoding
+	}
 	u.name = keepText(name)
 	u.expireAt, u.flags = g.expireAt, g.flags|joining
 	if g.special {
