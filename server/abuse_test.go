@@ -219,7 +219,8 @@ func crowd(misbehave func(i int) error) (errs []error) {
 	return errs
 }
 
-func TestSilentAndSlowClientsAreEnded(t *testing.T) { // N6, S5, S6
+func TestSilentAndSlowClientsAreEnded(t *testing.T) {
+	t.Parallel() // N6, S5, S6
 	n := startTestNode(t, "1111", "--handshake-timeout=2s", "--close-timeout=500ms", "--http-header-timeout=1s", "--http-idle-timeout=1s")
 	kinds := []func(net.Conn) error{silent, halfHead, slowHead, goneMidway}
 	unharmed(t, n, func() {

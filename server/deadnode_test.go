@@ -210,6 +210,7 @@ func (c *roomful) wantAPI(clients int, nodes ...string) {
 
 // F1 and its kin: what the clients of a room hear when nodes die, stand still, are cut off and come back.
 func TestMembersOfNodesThatDieStandStillAndComeBack(t *testing.T) {
+	t.Parallel()
 	server := natstest.Start(t, natstest.Config{NoJetStream: true})
 	proxy := chaosproxy.Start(t, server.Addr())
 	c := &roomful{t: t, nodes: map[string]*process{}, bin: build(t), args: []string{"--config", writeFile(t, "throng.yaml", sdkConfig)}}

@@ -16,6 +16,7 @@ import (
 
 // The page in a real browser against real nodes. Screenshots for human eyes stay with -artifacts, or in THRONG_SHOTS.
 func TestPagesOfRealNodes(t *testing.T) {
+	t.Parallel()
 	browser := webtest.Start(t)
 	a := startTestNode(t, "1111", "--nats-listen=127.0.0.1:0")
 	t.Run("the snippet hears its node and itself", func(t *testing.T) { snippet(t, browser, a) })

@@ -13,6 +13,7 @@ import (
 
 // What rooms remember, in a real browser against real nodes: Ada's node keeps the streams, Bob's is a process that dies.
 func TestRoomsRemember(t *testing.T) {
+	t.Parallel()
 	browser := webtest.Start(t)
 	n := startTestNode(t, "1111", "--nats-listen=127.0.0.1:0", "--config", writeFile(t, "throng.yaml", "http_api:\n  key: api-key-of-the-tests\n"))
 	t.Run("who comes late sees the last 50 messages, each once and in order", func(t *testing.T) { latecomer(t, browser, n) })

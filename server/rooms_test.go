@@ -15,6 +15,7 @@ import (
 
 // The chat with rooms in a real browser against real nodes.
 func TestChatWithRooms(t *testing.T) {
+	t.Parallel()
 	browser := webtest.Start(t)
 	n := startTestNode(t, "1111", "--nats-listen=127.0.0.1:0", "--config", writeFile(t, "throng.yaml", "http_api:\n  key: api-key-of-the-tests\n"))
 	for _, test := range []struct {

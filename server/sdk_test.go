@@ -104,6 +104,7 @@ func (n *sdkNode) token(user string, from time.Time, channels ...string) string 
 func (n *sdkNode) url() string { return "ws://" + n.addr + "/connection/websocket" }
 
 func TestOfficialJavaScriptSDK(t *testing.T) {
+	t.Parallel()
 	n := startSDKNode(t, "1111")
 	for _, script := range []string{"run.mjs", "history.mjs"} {
 		for _, protobuf := range []bool{false, true} {
