@@ -146,7 +146,7 @@ func startNode(t testing.TB, id, natsURL string, s setting) *node {
 		t.Fatal(err)
 	}
 	args := append([]string{"--config=" + file, "--node-id=" + id, "--nats-url=" + natsURL, "--addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0",
-		"--ping-interval=5s", "--pong-timeout=4s", "--drain-window=100ms", "--accept-rate=0"}, s.args...)
+		"--ping-interval=5s", "--pong-timeout=4s", "--drain-window=100ms", "--accept-rate=0", "--address-connections=0"}, s.args...)
 	n := &node{t: t, id: id, cmd: exec.Command(binary(t), args...), ended: make(chan struct{})}
 	n.cmd.Stdout, n.cmd.Stderr = &n.out, &n.log
 	n.cmd.Env = []string{"HOME=" + t.TempDir()}

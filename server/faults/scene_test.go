@@ -74,6 +74,9 @@ func (s *scene) end(since time.Time) verdict {
 	// Nothing follows that would show a gap at the end: it has to be found all the same.
 	for _, channel := range s.channels {
 		newest := s.l.last(channel)
+		if newest.id == "" {
+			continue // nothing was published there
+		}
 		s.crowd.await("told of "+newest.id+", the last of "+channel, func(m *subscriber) bool { return m.channel != channel || m.reached(newest) })
 	}
 	s.crowd.end()
