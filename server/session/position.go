@@ -35,9 +35,14 @@ func (s *Session) begin(ch *channel.Channel, g grant, p past) *recovery {
 	s.shareName(u)
 	line := v.parts.History.Join(streamOf(ch.Namespace), u.name)
 	if g.features.Delta {
+		u.flags |= takesDeltas
 		line.WantDelta(1)
 	}
-	u.own.Store(&own{session: s, line: line, delta: g.features.Delta, info: g.info})
+	o := own{session: s, line: line}
+	if info := g.info; info != nil {
+		o.info = &info
+	}
+	u.own.Store(&o)
 	return &recovery{sub: u, line: line, past: p, features: g.features}
 }
 

@@ -25,8 +25,7 @@ type subscription struct {
 type own struct {
 	session *Session
 	line    *history.Line // of a positioned subscription, nil otherwise
-	delta   bool          // takes differences
-	info    []byte        // chan_info, nil if none
+	info    *[]byte       // chan_info, nil if none: most positioned subscriptions have none, and there may be a million
 }
 
 // subscriptionOf is the subscription around what the hub knows of it.
@@ -34,8 +33,8 @@ func subscriptionOf(h *hub.Subscription) *subscription { return (*subscription)(
 
 // info is the chan_info, nil if none.
 func (u *subscription) info() []byte {
-	if o := u.own.Load(); o != nil {
-		return o.info
+	if o := u.own.Load(); o != nil && o.info != nil {
+		return *o.info
 	}
 	return nil
 }
@@ -54,7 +53,7 @@ func (u *subscription) leaveLine() {
 	if o == nil || o.line == nil {
 		return
 	}
-	if o.delta {
+	if u.is(takesDeltas) {
 		o.line.WantDelta(-1)
 	}
 	o.line.Leave()
@@ -65,22 +64,23 @@ func (u *subscription) setInfo(s *Session, info []byte) {
 	if was := u.own.Load(); was != nil {
 		o = *was
 	}
-	o.info = info
+	o.info = &info
 	u.own.Store(&o)
 }
 
 type subFlags uint16
 
 const (
-	joining    subFlags = 1 << iota // not confirmed yet, or nothing is sent for it yet
-	serverSide                      // not asked for by the client
-	fromToken                       // server-side, by the connection token
-	inPresence                      // appears in presence
-	tellsJoins                      // its join and leave are published
-	hearsJoins                      // those of others are sent to it
-	renewable                       // the client renews it with tokens
-	cut                             // lost its place in the stream before it was confirmed
-	special                         // not plain to the hub, now or before: its memory is not used again
+	joining     subFlags = 1 << iota // not confirmed yet, or nothing is sent for it yet
+	serverSide                       // not asked for by the client
+	fromToken                        // server-side, by the connection token
+	inPresence                       // appears in presence
+	tellsJoins                       // its join and leave are published
+	hearsJoins                       // those of others are sent to it
+	renewable                        // the client renews it with tokens
+	cut                              // lost its place in the stream before it was confirmed
+	takesDeltas                      // counted by its line
+	special                          // not plain to the hub, now or before: its memory is not used again
 )
 
 func (u *subscription) is(f subFlags) bool { return u.flags&f != 0 }
