@@ -24,8 +24,8 @@ Each setting has one name and three spellings: the flag --max-message=64KiB, the
 THRONG_MAX_MESSAGE=64KiB and the key max-message: 64KiB of the YAML file named by --config. A flag wins
 over the environment, that over the file, that over the default in [brackets].
 Sizes: 65536, 64KiB, 1MiB, 2GiB. Durations: 300ms, 10s, 1m30s. Lists: commas, or the flag again.
-The file alone has the sections client, auth, channel, rpc, proxy and http_api; README.md shows
-them. Keys may come from THRONG_TOKEN_HMAC_SECRET_KEY and THRONG_API_KEY.
+The file alone has the sections client, auth, channel, rpc, proxy, http_api and history; README.md
+shows them. Keys may come from THRONG_TOKEN_HMAC_SECRET_KEY and THRONG_API_KEY.
 `
 
 // helpText is the answer to -h, made from the option table.
