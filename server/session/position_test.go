@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -359,5 +360,27 @@ func TestPublicationsAreStoredSideBySideAndAnsweredInOrder(t *testing.T) {
 		c.wantReply("then the rest", `{"id":7,"subscribe":{}}`)
 		c.wantReply("then the rest", `{"id":8,"publish":{}}`)
 		c.wantPush("heard", `{"channel":"live","pub":{"data":6,"info":{"user":"42","client":"ID"}}}`)
+	})
+}
+
+// A publication that waits for its key to be remembered is the publisher's still, whatever others say meanwhile.
+func TestALivePublicationWithAKeyKeepsItsPublisher(t *testing.T) {
+	o := remembering(setup{hooks: Hooks{Publish: func(context.Context, *PublishCall) (PublishAnswer, error) {
+		return PublishAnswer{IdempotencyKey: "k"}, nil
+	}}})
+	o.alone = true
+	inWorld(t, o, func(w *world) {
+		n := w.nodes[0]
+		reader, ann, bob := n.join(wire.JSON, ""), n.join(wire.JSON, "ann"), n.join(wire.JSON, "bob")
+		n.service.Subscribe(Target{}, ServerSub{Channel: "asked:x"})
+		reader.wantPush("subscribed", `{"channel":"asked:x","subscribe":{}}`)
+		w.store.hold = true
+		ann.send(`{"id":2,"publish":{"channel":"asked:x","data":1}}`)
+		ann.wantNothing("not remembered yet")
+		bob.send(`{"id":2,"publish":{"channel":"live","data":2}}`)
+		bob.wantReply("another publication", `{"id":2,"publish":{}}`)
+		w.store.release(0)
+		ann.wantReply("published", `{"id":2,"publish":{}}`)
+		reader.wantPush("ann's", `{"channel":"asked:x","pub":{"data":1,"info":{"user":"ann","client":"ID"}}}`)
 	})
 }

@@ -59,7 +59,7 @@ func (s *Session) publishNow(t *turn, id uint32, ch *channel.Channel, name strin
 	if !stored {
 		p.Stream.Size = 0
 	}
-	if p.Version > 0 { // kept until it is answered; only hooks set one, whose data and tags last
+	if p.Version > 0 || !stored { // kept until it is answered; only hooks ask for either, and their data and tags last
 		m := t.meta
 		m.Info = s.info(s.find(name))
 		p.Meta = &m

@@ -141,7 +141,12 @@ func (m *memoryStore) StoreOnce(_, id string, done func(history.Stored)) error {
 	defer m.mu.Unlock()
 	_, twice := m.ids["once "+id]
 	m.ids["once "+id] = 1
-	go done(history.Stored{Duplicate: twice})
+	outcome := history.Stored{Duplicate: twice}
+	if m.hold {
+		m.held = append(m.held, func() { done(outcome) })
+		return nil
+	}
+	go done(outcome)
 	return m.down
 }
 
