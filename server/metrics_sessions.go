@@ -46,13 +46,6 @@ func sessionFamilies() []family {
 				put(float64(s.Sessions.Unconfirmed), "interest_unconfirmed")
 				put(float64(s.Sessions.NotJSON), "past_not_json")
 			}),
-		single("throng_session_insufficient_state_total", "Subscriptions ended because their stream could not be followed without a gap.", counter,
-			func(s *Snapshot) float64 { return float64(s.Sessions.Insufficient) }),
-		labelled("throng_session_recoveries_total", "Subscriptions that came back with a position, by whether they missed nothing.", counter, "recovered",
-			func(s *Snapshot, put putFunc) {
-				put(float64(s.Sessions.Recovered), "yes")
-				put(float64(s.Sessions.Unrecovered), "no")
-			}),
 		labelled("throng_session_presence_questions_total", "Questions about presence: surveys of all nodes, and commands answered out of another one's survey.", counter, "kind",
 			func(s *Snapshot, put putFunc) {
 				put(float64(s.Sessions.PresenceSurveys), "survey")

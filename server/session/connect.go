@@ -237,7 +237,6 @@ func (s *Session) serverSubscribed(t *turn, sub *serverSub) *wire.SubscribeResul
 		t.join(entry{sub: s.add(sub.channel.Name, sub.grant), filter: sub.past.filter})
 		return result
 	}
-	s.countRecovery(r)
 	attached := s.tellPosition(r, result)
 	t.join(entry{sub: r.sub, after: r.answer.Top, full: !attached})
 	return result

@@ -109,7 +109,6 @@ func (s *Session) subscribedBy(t *turn, r *recovery, push *wire.SubscribePush) {
 		s.disconnect(t, wire.CloseInsufficientState)
 		return
 	}
-	s.countRecovery(r)
 	var result wire.SubscribeResult
 	attached := s.tellPosition(r, &result)
 	push.Recoverable, push.Positioned, push.Epoch, push.Offset = result.Recoverable, true, result.Epoch, result.Offset

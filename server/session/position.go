@@ -106,24 +106,12 @@ func (s *Session) positioned(t *turn, id uint32, r *recovery, result *wire.Subsc
 		return
 	case r.wants() && r.past.reject && !r.answer.Recovered:
 		s.drop(r.sub)
-		s.countRecovery(r)
 		t.fail(id, wire.ErrorUnrecoverable)
 		return
 	}
-	s.countRecovery(r)
 	attached := s.tellPosition(r, result)
 	t.join(entry{sub: r.sub, after: r.answer.Top, full: !attached})
 	t.confirm(id, result)
-}
-
-func (s *Session) countRecovery(r *recovery) {
-	switch {
-	case !r.wants():
-	case r.answer.Recovered:
-		s.service.stat(s).Recovered.Add(1)
-	default:
-		s.service.stat(s).Unrecovered.Add(1)
-	}
 }
 
 // tellPosition fills in what a result says about the stream, and tells whether the newest publication is among what is attached.
@@ -222,7 +210,6 @@ func Cut(h *hub.Subscription) {
 		return // has left
 	}
 	s := o.session
-	s.service.stat(s).Insufficient.Add(1)
 	if !s.conn.Post(func() { s.cutOff(u, o) }) {
 		s.conn.Close(wire.CloseInsufficientState, wire.CloseInsufficientState.Reason())
 	}

@@ -75,7 +75,7 @@ func TestPositionedSubscriptionsGoOnWhereTheyWere(t *testing.T) {
 			writer.say("past:x", 6, 6)
 			again.wantPush("and on", `{"channel":"past:x","pub":`+pubs(6, 6)+`}`)
 			again.wantNothing("nothing twice")
-			st := w.nodes[1].service.Stats()
+			st := w.nodes[1].past.Stats()
 			if st.Recovered != 1 || st.Unrecovered != 0 {
 				t.Errorf("%d recovered, %d not", st.Recovered, st.Unrecovered)
 			}

@@ -27,9 +27,6 @@ type stat struct {
 	SharedPresence     atomic.Uint64
 	Unconfirmed        atomic.Uint64
 	NotJSON            atomic.Uint64
-	Insufficient       atomic.Uint64
-	Recovered          atomic.Uint64
-	Unrecovered        atomic.Uint64
 	sessions           atomic.Int64
 	subscriptions      atomic.Int64
 	_                  [64]byte
@@ -86,9 +83,6 @@ type Stats struct {
 	SharedPresence     uint64                    // presence commands answered out of the survey for another one
 	Unconfirmed        uint64                    // subscriptions confirmed though NATS had not confirmed this node's interest, per frame
 	NotJSON            uint64                    // publications left out of what JSON clients are told of the past, because they are not JSON
-	Insufficient       uint64                    // subscriptions ended because the stream could not be followed without a gap
-	Recovered          uint64                    // recoveries that missed nothing
-	Unrecovered        uint64                    // recoveries that could not say so
 }
 
 // Stats may be called by any goroutine.
@@ -113,9 +107,6 @@ func (v *Service) Stats() Stats {
 		s.SharedPresence += st.SharedPresence.Load()
 		s.Unconfirmed += st.Unconfirmed.Load()
 		s.NotJSON += st.NotJSON.Load()
-		s.Insufficient += st.Insufficient.Load()
-		s.Recovered += st.Recovered.Load()
-		s.Unrecovered += st.Unrecovered.Load()
 		for m := range st.Commands {
 			s.Commands[wire.Method(m)] += st.Commands[m].Load()
 		}
