@@ -82,7 +82,7 @@ func (a apiNode) Publish(ctx context.Context, p httpapi.Publication) (httpapi.Po
 		err error
 	}
 	answer := make(chan outcome, 1)
-	stream := streamOf(p.Channel.Namespace)
+	stream := session.StreamOf(p.Channel.Namespace)
 	if !stored {
 		stream.Size = 0
 	}
@@ -112,11 +112,6 @@ func apiError(err error) error {
 	return err
 }
 
-// streamOf are the options of a namespace that its streams go by.
-func streamOf(ns *channel.Namespace) history.Stream {
-	return history.Stream{Namespace: ns.Name, Size: ns.HistorySize, TTL: ns.HistoryTTL}
-}
-
 // History implements httpapi.Node.
 func (a apiNode) History(ctx context.Context, ch channel.Channel, q httpapi.HistoryQuery) (httpapi.History, error) {
 	query := history.Query{Limit: q.Limit, Reverse: q.Reverse}
@@ -124,7 +119,7 @@ func (a apiNode) History(ctx context.Context, ch channel.Channel, q httpapi.Hist
 		since := history.Position(*q.Since)
 		query.Since = &since
 	}
-	r, err := a.past.Query(ctx, streamOf(ch.Namespace), ch.Name, query)
+	r, err := a.past.Query(ctx, session.StreamOf(ch.Namespace), ch.Name, query)
 	if err != nil {
 		return httpapi.History{}, apiError(err)
 	}
@@ -155,7 +150,7 @@ func published(p *hub.Publication) httpapi.Published {
 
 // RemoveHistory implements httpapi.Node.
 func (a apiNode) RemoveHistory(ctx context.Context, ch channel.Channel) error {
-	_, err := a.past.Remove(ctx, streamOf(ch.Namespace), ch.Name)
+	_, err := a.past.Remove(ctx, session.StreamOf(ch.Namespace), ch.Name)
 	return apiError(err)
 }
 

@@ -33,7 +33,7 @@ func (s *Session) begin(ch *channel.Channel, g grant, p past) *recovery {
 	u := s.add(name, g)
 	v.parts.Hub.SubscribeSpecial(&u.hub, u.name, hub.Special{Hold: true, Filter: filterOf(p.filter)})
 	s.shareName(u)
-	line := v.parts.History.Join(streamOf(ch.Namespace), u.name)
+	line := v.parts.History.Join(StreamOf(ch.Namespace), u.name)
 	if g.features.Delta {
 		u.flags |= takesDeltas
 		line.WantDelta(1)
@@ -54,8 +54,8 @@ func filterOf(f *wire.Filter) hub.Filter {
 	return f
 }
 
-// streamOf are the options of a namespace that its streams go by.
-func streamOf(ns *channel.Namespace) history.Stream {
+// StreamOf are the options of a namespace that its streams go by.
+func StreamOf(ns *channel.Namespace) history.Stream {
 	return history.Stream{Namespace: ns.Name, Size: ns.HistorySize, TTL: ns.HistoryTTL}
 }
 

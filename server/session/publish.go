@@ -53,7 +53,7 @@ func (s *Session) publishNow(t *turn, id uint32, ch *channel.Channel, name strin
 		return
 	}
 	p := history.Publication{
-		Stream: streamOf(ch.Namespace), Channel: name, Data: a.Data, Meta: &t.meta,
+		Stream: StreamOf(ch.Namespace), Channel: name, Data: a.Data, Meta: &t.meta,
 		IdempotencyKey: a.IdempotencyKey, Version: a.Version, VersionEpoch: a.VersionEpoch,
 	}
 	if !stored {
@@ -148,7 +148,7 @@ func (s *Session) history(t *turn, c *wire.Command) {
 		return
 	}
 	v, id, name, p := s.service, c.ID, keepText(c.Channel), s.mode.protocol
-	stream, q := streamOf(verdict.Channel.Namespace), history.Query{Limit: int(c.Limit), Reverse: c.Reverse}
+	stream, q := StreamOf(verdict.Channel.Namespace), history.Query{Limit: int(c.Limit), Reverse: c.Reverse}
 	if q.Limit < 0 || q.Limit > v.cfg.MaxHistory {
 		q.Limit = v.cfg.MaxHistory
 	}
