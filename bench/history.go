@@ -62,7 +62,7 @@ is measured with everything that recovery costs.`,
 	c.registerHistory(cmd, &r, 100)
 	f := cmd.Flags()
 	f.IntVar(&spec.Channels, "channels", 100, "channels, each with its share of the connections and one publisher")
-	f.IntSliceVar(&spec.Outstanding, "outstanding", []int{1, 16}, "commands of each publisher without an answer, one phase each; empty = none")
+	f.IntSliceVar(&spec.Outstanding, "outstanding", []int{1, 16}, "commands of each publisher without an answer, one phase each")
 	f.Float64Var(&spec.Rate, "rate", 5000, "publications per second in all, in one more phase; 0 = none")
 	f.DurationVar(&spec.For, "for", 5*time.Second, "length of each measured phase")
 	f.DurationVar(&spec.WarmUp, "warm-up", time.Second, "before each")

@@ -35,6 +35,8 @@ type ClientConfig struct {
 	// joins and leaves somebody here hears. Beyond them a node that dies takes its clients along silently. Defaults 10000, 67108864.
 	MaxMembers     int   `yaml:"max_members"`
 	MaxMemberBytes int64 `yaml:"max_member_bytes"`
+	// MaxStoring is how many publications of one client may be on their way into streams. Default 256.
+	MaxStoring int `yaml:"max_storing"`
 	// MaxRecovered and MaxHistory are the most publications a recovery and a history command return. Defaults 300.
 	MaxRecovered int `yaml:"recovery_max_publication_limit"`
 	MaxHistory   int `yaml:"history_max_publication_limit"`
@@ -55,7 +57,7 @@ func (c *ClientConfig) session() session.Config {
 		AllowAnonymous: c.AllowAnonymous, Insecure: c.Insecure, SendTime: c.SendTime,
 		StaleTimeout: c.StaleTimeout, ExpiredCloseDelay: c.ExpiredCloseDelay, ExpiredSubCloseDelay: c.ExpiredSubCloseDelay,
 		RequestTimeout: c.RequestTimeout, MaxCommands: c.MaxCommands, MaxPending: c.MaxPending, MaxPresence: c.MaxPresence, PresenceReuse: c.PresenceReuse,
-		MaxRecovered: c.MaxRecovered, MaxHistory: c.MaxHistory,
+		MaxStoring: c.MaxStoring, MaxRecovered: c.MaxRecovered, MaxHistory: c.MaxHistory,
 		UserConnectionLimit: c.UserConnectionLimit, CommandRate: c.CommandRate, CommandBurst: c.CommandBurst,
 		UserCommandRate: c.UserCommandRate, UserCommandBurst: c.UserCommandBurst,
 	}

@@ -53,6 +53,9 @@ type Config struct {
 	// ask, a channel costs at most one survey in that time. What is on this node is never old. Default 100 ms; negative: only
 	// questions at the same moment share an answer.
 	PresenceReuse time.Duration
+	// MaxStoring is how many publications of one session may be on their way into streams; what is said next waits until all
+	// of them are answered. Default 256: a batch worth of work for JetStream, some 20 KiB beside the data.
+	MaxStoring int
 	// MaxRecovered is the most publications a recovery hands out; who missed more is told "not recovered". MaxHistory is the
 	// most one history command returns. Defaults 300, Centrifugo's: a reply of some 100 KiB.
 	MaxRecovered, MaxHistory int
@@ -69,6 +72,7 @@ const (
 	defaultMaxPresence    = 5000
 	defaultPresenceReuse  = 100 * time.Millisecond
 	defaultMaxPast        = 300
+	defaultMaxStoring     = 256
 )
 
 func (c Config) withDefaults() Config {
@@ -89,7 +93,7 @@ func (c Config) withDefaults() Config {
 		value int
 	}{
 		{&c.MaxCommands, defaultMaxCommands}, {&c.MaxPending, defaultMaxPending}, {&c.MaxPresence, defaultMaxPresence},
-		{&c.MaxRecovered, defaultMaxPast}, {&c.MaxHistory, defaultMaxPast},
+		{&c.MaxStoring, defaultMaxStoring}, {&c.MaxRecovered, defaultMaxPast}, {&c.MaxHistory, defaultMaxPast},
 		{&c.CommandBurst, c.CommandRate}, {&c.UserCommandBurst, c.UserCommandRate},
 	} {
 		if *d.field == 0 {
@@ -130,7 +134,7 @@ func (c Config) Validate() error {
 		{"MaxCommands", c.MaxCommands}, {"MaxPending", c.MaxPending}, {"UserConnectionLimit", c.UserConnectionLimit},
 		{"CommandRate", c.CommandRate}, {"CommandBurst", c.CommandBurst}, {"UserCommandRate", c.UserCommandRate},
 		{"UserCommandBurst", c.UserCommandBurst}, {"MaxPresence", c.MaxPresence},
-		{"MaxRecovered", c.MaxRecovered}, {"MaxHistory", c.MaxHistory},
+		{"MaxStoring", c.MaxStoring}, {"MaxRecovered", c.MaxRecovered}, {"MaxHistory", c.MaxHistory},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("session: %s %d: must not be negative", n.name, n.value))

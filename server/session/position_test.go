@@ -384,3 +384,22 @@ func TestALivePublicationWithAKeyKeepsItsPublisher(t *testing.T) {
 		reader.wantPush("ann's", `{"channel":"asked:x","pub":{"data":1,"info":{"user":"ann","client":"ID"}}}`)
 	})
 }
+
+func TestPublicationsBeyondTheLimitWaitForThoseBefore(t *testing.T) {
+	inWorld(t, remembering(setup{Config: Config{MaxStoring: 2}}), func(w *world) {
+		c := w.nodes[0].join(wire.JSON, "")
+		w.store.hold = true
+		var said []string
+		for i := range 5 {
+			said = append(said, fmt.Sprintf(`{"id":%d,"publish":{"channel":"past:x","data":%d}}`, 10+i, i))
+		}
+		c.send(said...)
+		for done := 0; done < 5; done++ {
+			if under := len(w.store.held) - done; under < 1 || under > 2 {
+				t.Fatalf("%d publications on their way behind %d stored, want 1 or 2", under, done)
+			}
+			w.store.release(done)
+			c.wantReply("in order", fmt.Sprintf(`{"id":%d,"publish":{}}`, 10+done))
+		}
+	})
+}

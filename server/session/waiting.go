@@ -150,9 +150,6 @@ type ack struct {
 	err  error
 }
 
-// maxAcks bounds the publications of one session that are being stored; the next waits for one of them.
-const maxAcks = 256
-
 // inStep tells whether a command may be carried out though publications have not been answered yet: only another publication
 // that will be stored, or its reply would overtake theirs.
 func (s *Session) inStep(c *wire.Command) bool {
@@ -161,7 +158,7 @@ func (s *Session) inStep(c *wire.Command) bool {
 		return true
 	}
 	w.shut = true
-	if c.Method != wire.MethodPublish || w.acks.full() {
+	if c.Method != wire.MethodPublish || w.acks.waiting() >= s.service.cfg.MaxStoring {
 		return false
 	}
 	rules := s.service.rules.Load()
@@ -170,10 +167,10 @@ func (s *Session) inStep(c *wire.Command) bool {
 	return !w.shut
 }
 
-func (a *acks) full() bool {
+func (a *acks) waiting() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.slots) >= maxAcks
+	return len(a.slots)
 }
 
 // storing notes a publication that is about to be stored and returns what takes the outcome, on any goroutine.
