@@ -95,12 +95,10 @@ func (n *node) receive(m broker.Message) {
 
 // receiveUnstored delivers what no stream holds. On a channel with history, where that is one of skip_history, deltas must know.
 func (n *node) receiveUnstored(p hub.Publication, meta string) {
-	past := n.pastReady.Load()
-	if past == nil {
-		n.hub.Receive(p, meta)
-		return
+	if past := n.pastReady.Load(); past != nil {
+		defer past.Unstored(p.Channel)()
 	}
-	past.Unstored(p.Channel, func() { n.hub.Receive(p, meta) })
+	n.hub.Receive(p, meta)
 }
 
 // streamStore is the broker's streams as history wants them: the two packages do not know each other.

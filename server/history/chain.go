@@ -86,24 +86,30 @@ func (v *Service) receiveLive(line string, e *incoming) {
 	if line == "" {
 		e.pub.Meta = nil
 	}
-	v.Unstored(e.pub.Channel, func() { v.parts.Hub.Deliver(e.pub) })
+	defer v.Unstored(e.pub.Channel)()
+	v.parts.Hub.Deliver(e.pub)
 }
 
-// Unstored has deliver hand a message of channel to the hub that is not stored. Subscribers then no longer have what the line's
-// next delta would be made against, so that one is left out; meanwhile nothing of the line is delivered. For who knows already
-// that a message is not stored, instead of Receive; called as that.
-func (v *Service) Unstored(channel string, deliver func()) {
-	if v.n.lines.Load() > 0 {
-		if l := v.find(channel); l != nil {
-			l.order.Lock()
-			defer l.order.Unlock()
-			l.mu.Lock()
-			l.full = true
-			l.mu.Unlock()
-		}
+// Unstored is called before the hub is given a message of channel that is not stored, and what it returns, behind that. Subscribers
+// then no longer have what the line's next delta would be made against, so that one is left out; meanwhile nothing of the line is
+// delivered. For who knows already that a message is not stored, instead of Receive; called as that. Most channels have no line:
+// for them it costs a look-up and allocates nothing.
+func (v *Service) Unstored(channel string) (delivered func()) {
+	if v.n.lines.Load() == 0 {
+		return nothing
 	}
-	deliver()
+	l := v.find(channel)
+	if l == nil {
+		return nothing
+	}
+	l.order.Lock()
+	l.mu.Lock()
+	l.full = true
+	l.mu.Unlock()
+	return l.order.Unlock
 }
+
+func nothing() {}
 
 func (l *Line) receive(e *incoming) {
 	l.order.Lock()
